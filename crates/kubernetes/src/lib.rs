@@ -1,0 +1,28 @@
+//! The Kubernetes API: a client, discovery, and lists streamed as raw JSON.
+//!
+//! [`Cluster::connect`] loads a kubeconfig or the pod's own credentials. [`Cluster::discover`] names every listable
+//! resource once. [`Cluster::list_all`] lists them in order, requesting ahead within a bound on memory, and hands out
+//! [`Page`]s: the API server's bytes, with the span of each object, and no trees built. What could not be discovered
+//! or listed is always said ([`Discovery::failures`], [`ListEvent::Failed`]), so that the caller can make it a gap.
+//!
+//! The environment and the home directory are read only where kube's own configuration loading does so.
+
+mod access;
+mod cluster;
+mod discovery;
+mod error;
+mod gate;
+mod list;
+mod listing;
+mod page;
+mod request;
+mod retry;
+mod sizer;
+
+pub use cluster::{Cluster, ConnectOptions};
+pub use discovery::{Discovery, DiscoveryFailure, Twin};
+pub use error::Error;
+pub use list::ListOptions;
+pub use listing::{ListEvent, Listing};
+pub use page::Page;
+pub use retry::Retry;

@@ -1,0 +1,80 @@
+//! Trying again after a passing fault, with jitter and a bound on the total.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::time::{Instant, sleep};
+
+use crate::Error;
+
+/// When to try again after 429, a 5xx answer or a lost connection, and when to give up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// The first wait. Each further one is twice as long, and up to as much again is added at random.
+    pub min_delay: Duration,
+    /// The longest wait, before the random part. A `Retry-After` of the server that is longer is obeyed.
+    pub max_delay: Duration,
+    /// How much time one list may spend in all on failed requests and on the waits between them. The time in which
+    /// it gets on, or waits for its consumer, does not count.
+    pub budget: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            min_delay: Duration::from_millis(200),
+            max_delay: Duration::from_secs(5),
+            budget: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Retry {
+    /// One attempt only.
+    pub const NEVER: Self = Self { min_delay: Duration::ZERO, max_delay: Duration::ZERO, budget: Duration::ZERO };
+}
+
+/// The attempts of one list.
+pub(crate) struct Attempts {
+    retry: Retry,
+    delays: ExponentialBackoff,
+    left: Duration,
+}
+
+impl Attempts {
+    pub(crate) fn new(retry: Retry) -> Self {
+        Self { retry, delays: delays(retry), left: retry.budget }
+    }
+
+    /// Waits before the next attempt, after one that began at `began` and failed; gives the error back when it is
+    /// one that will stay, or when the budget is spent.
+    pub(crate) async fn pause(&mut self, error: Error, began: Instant) -> Result<(), Error> {
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let asked = if let Error::Throttled { retry_after, .. } = &error { *retry_after } else { None };
+        let delay = self.delays.next().unwrap_or(self.retry.max_delay).max(asked.unwrap_or_default());
+        let spent = began.elapsed().saturating_add(delay);
+        if spent > self.left || self.retry == Retry::NEVER {
+            return Err(error);
+        }
+        self.left = self.left.saturating_sub(spent);
+        tracing::debug!(error = %error, ?delay, "trying again");
+        sleep(delay).await;
+        Ok(())
+    }
+
+    /// Makes the next wait a short one again; what is spent stays spent.
+    pub(crate) fn succeeded(&mut self) {
+        self.delays = delays(self.retry);
+    }
+}
+
+fn delays(retry: Retry) -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_jitter()
+        .with_min_delay(retry.min_delay)
+        .with_max_delay(retry.max_delay)
+        .without_max_times()
+        .build()
+}
