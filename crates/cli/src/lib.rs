@@ -1,0 +1,1 @@
+//! The lifeboat command: arguments, output, progress, exit codes.

@@ -1,0 +1,33 @@
+//! The documents of Lifeboat: configuration, manifest, index, coverage. No I/O, no clock, no environment.
+//!
+//! Each document is one Rust type, from which its file form, its JSON Schema and its docs come.
+//! Manifests, indexes and coverage are read from a store that may be hostile: parsing bounds their size and
+//! refuses duplicate keys, and none of it may be believed before the manifest's signature was checked.
+
+mod canonical;
+mod config;
+mod coverage;
+mod digest;
+mod id;
+mod index;
+mod json;
+mod manifest;
+mod resource;
+mod yaml;
+
+pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
+pub use config::{
+    Checksums, ClusterConfig, Config, DirectoryStore, EncryptionConfig, EtcdConfig, KubernetesConfig, OverrideError,
+    ResourcesConfig, S3Store, SigningConfig, StoreConfig,
+};
+pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
+pub use digest::{Digest, DigestError};
+pub use id::{BackupId, ClusterName, IdError};
+pub use index::{IndexEntry, LookupEntry, ObjectKey, PathError};
+pub use json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
+pub use manifest::{
+    BackupState, ClusterRecord, EtcdRecord, FORMAT_MAJOR, FORMAT_VERSION, Manifest, Part, PartName, Previous, Reason,
+    RequiredForRestore, ResourcesRecord,
+};
+pub use resource::{GroupResource, ResourceArg, ResourceType};
+pub use yaml::{YamlError, parse_yaml};

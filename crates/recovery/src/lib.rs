@@ -1,0 +1,1 @@
+//! Backup, catalog, verification, browsing and restores: joins archive, store, etcd and kubernetes.
