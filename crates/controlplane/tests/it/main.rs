@@ -1,0 +1,3 @@
+//! The control plane, with real servers.
+
+mod cluster;

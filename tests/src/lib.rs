@@ -1,0 +1,3 @@
+//! Servers and fixtures for the tests.
+
+pub mod cluster;
