@@ -1,5 +1,5 @@
 //! Clusters for tests: a control plane in a temporary folder, of the testbed's programs.
-#![expect(clippy::panic, reason = "a test whose cluster does not start has failed")]
+#![expect(clippy::panic, clippy::missing_panics_doc, reason = "a test whose cluster does not start has failed")]
 
 use std::env;
 use std::ops::{Deref, DerefMut};

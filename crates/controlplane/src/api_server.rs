@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::builder::Options;
 use crate::client::Client;
+use crate::files::write_private;
 use crate::pki::Pki;
-use crate::{Process, Result};
+use crate::{Process, ProcessSpec, Result};
 
 /// How long requests in flight may take to end.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
-pub(crate) const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
 
 /// Starts the API server's process.
 pub(crate) fn spawn(options: &Options, pki: &Pki, port: u16, etcd: &[String]) -> Result<Process> {
@@ -43,10 +46,40 @@ pub(crate) fn spawn(options: &Options, pki: &Pki, port: u16, etcd: &[String]) ->
         .arg("--requestheader-extra-headers-prefix=X-Remote-Extra-")
         .flag("proxy-client-cert-file", pki.certificate("front-proxy-client"))
         .flag("proxy-client-key-file", pki.key("front-proxy-client"));
+    if options.isolated {
+        spec = isolate(spec, options)?;
+    }
     if let Some(config) = &options.encryption_config {
         spec = spec.flag("encryption-provider-config", config);
     }
     Process::spawn(&spec.args(&options.api_server_args))
+}
+
+/// Sends every connection but those to etcd to a proxy that does not exist, and leaves out the admission plugins that
+/// ask webhooks and policies.
+///
+/// Source: <https://kubernetes.io/docs/tasks/extend-kubernetes/setup-konnectivity/>; `controlplane` covers webhooks
+/// given by URL, `cluster` those given by service, aggregated API servers, nodes, pods and services.
+fn isolate(spec: ProcessSpec, options: &Options) -> Result<ProcessSpec> {
+    let nowhere = json!({
+        "proxyProtocol": "HTTPConnect",
+        "transport": {"uds": {"udsName": options.dir.join("there-is-no-proxy.sock")}},
+    });
+    let config = json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [
+            {"name": "controlplane", "connection": nowhere},
+            {"name": "cluster", "connection": nowhere},
+            {"name": "etcd", "connection": {"proxyProtocol": "Direct"}},
+        ],
+    });
+    let path = options.dir.join("egress.json");
+    write_private(&path, config.to_string().as_bytes())?;
+    Ok(spec.flag("egress-selector-config-file", path).flag(
+        "disable-admission-plugins",
+        "MutatingAdmissionWebhook,ValidatingAdmissionWebhook,MutatingAdmissionPolicy,ValidatingAdmissionPolicy",
+    ))
 }
 
 /// Waits until the server says that it is ready, and has made the first namespace: it does that on the side.

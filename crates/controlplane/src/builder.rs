@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) struct Options {
     pub(crate) api_server: bool,
     pub(crate) api_port: Option<u16>,
     pub(crate) api_server_args: Vec<String>,
+    pub(crate) isolated: bool,
     pub(crate) encryption_config: Option<PathBuf>,
     pub(crate) service_cidr: String,
     pub(crate) controllers: BTreeSet<Controller>,
@@ -42,6 +44,7 @@ impl Options {
         self.dir.join("logs")
     }
 
+    /// Refuses what cannot work before anything is started.
     fn check(&self) -> Result<()> {
         let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
         if self.members == 0 {
@@ -52,6 +55,12 @@ impl Options {
         }
         if !self.api_server && (!self.controllers.is_empty() || self.kwok_nodes > 0) {
             return invalid("controller manager, scheduler and nodes need the API server");
+        }
+        let api_server = self.api_server.then_some("kube-apiserver");
+        let kwok = (self.kwok_nodes > 0).then_some("kwok");
+        let controllers = self.controllers.iter().map(|controller| controller.name());
+        for program in iter::once("etcd").chain(api_server).chain(controllers).chain(kwok) {
+            self.binaries.find(program)?;
         }
         Ok(())
     }
@@ -72,6 +81,7 @@ impl Builder {
             api_server: true,
             api_port: None,
             api_server_args: Vec::new(),
+            isolated: false,
             encryption_config: None,
             service_cidr: "10.96.0.0/12".to_owned(),
             controllers: BTreeSet::new(),
@@ -159,6 +169,17 @@ impl Builder {
     #[must_use]
     pub fn encryption_config(mut self, file: impl Into<PathBuf>) -> Self {
         self.0.encryption_config = Some(file.into());
+        self
+    }
+
+    /// For data of a real cluster: the API server connects to nothing but etcd, and asks no admission webhook or
+    /// policy.
+    ///
+    /// A copy of a cluster knows the addresses of that cluster's webhooks, aggregated API servers and nodes, and
+    /// would call them; a webhook that must answer and cannot would stop the copy from becoming ready.
+    #[must_use]
+    pub fn isolated(mut self) -> Self {
+        self.0.isolated = true;
         self
     }
 

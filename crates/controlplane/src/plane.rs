@@ -2,6 +2,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::time::sleep;
 
 use crate::builder::Options;
@@ -50,6 +51,7 @@ impl ControlPlane {
         Ok(plane)
     }
 
+    /// Starts everything for the first time: a port that nobody fixed is changed when it was taken in between.
     async fn first_start(&mut self) -> Result<()> {
         let new: Vec<PathBuf> = self.etcd_data_dirs().into_iter().filter(|dir| !dir.exists()).collect();
         let mut tries = 1;
@@ -104,9 +106,9 @@ impl ControlPlane {
         for member in self.members.iter_mut().filter(|m| !m.is_running()) {
             member.spawn(&self.options, &self.pki, &cluster)?;
         }
-        for member in &self.members {
-            member.wait_ready(&self.pki, self.options.deadline).await?;
-        }
+        // All at once: one that ends early is noticed while others still wait for it.
+        let ready = self.members.iter().map(|member| member.wait_ready(&self.pki, self.options.deadline));
+        try_join_all(ready).await?;
         Ok(())
     }
 
