@@ -216,7 +216,12 @@ impl Builder {
     ///
     /// Dropping the future before its end stops what was started.
     pub async fn start(self) -> Result<ControlPlane> {
+        ControlPlane::start(self.into_options()?).await
+    }
+
+    /// The options, if they can work.
+    pub(crate) fn into_options(self) -> Result<Options> {
         self.0.check()?;
-        ControlPlane::start(self.0).await
+        Ok(self.0)
     }
 }

@@ -41,14 +41,19 @@ impl ControlPlane {
     }
 
     pub(crate) async fn start(options: Options) -> Result<Self> {
+        let mut plane = Self::prepare(options)?;
+        plane.first_start().await?;
+        Ok(plane)
+    }
+
+    /// Everything but the processes: folders, certificates, ports.
+    fn prepare(options: Options) -> Result<Self> {
         private_dir(&options.dir)?;
         private_dir(&options.logs())?;
         let pki = Pki::open_or_create(options.dir.join("pki"))?;
         let members = (0..options.members).map(|index| member(&options, index)).collect::<Result<_>>()?;
         let api_port = options.api_port.map_or_else(free_port, Ok)?;
-        let mut plane = Self { controllers: Vec::new(), api_server: None, members, api_port, pki, options };
-        plane.first_start().await?;
-        Ok(plane)
+        Ok(Self { controllers: Vec::new(), api_server: None, members, api_port, pki, options })
     }
 
     /// Starts everything for the first time: a port that nobody fixed is changed when it was taken in between.
@@ -311,4 +316,39 @@ fn remove_dirs(dirs: &[PathBuf]) -> Result<()> {
         fs::remove_dir_all(dir).map_err(at("deleting", dir))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Between choosing a port and listening on it, another program may take it.
+    #[tokio::test]
+    async fn ports_that_were_taken_in_between_are_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let listen = || TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let busy = [listen(), listen(), listen()];
+        let [client, peer, api] = busy.each_ref().map(|listener| listener.local_addr().unwrap().port());
+
+        let options = ControlPlane::builder(Binaries::new([lifeboat_tests::cluster::testbed_bin()]), dir.path());
+        let mut plane = ControlPlane::prepare(options.into_options().unwrap()).unwrap();
+        plane.members[0].client_port = client;
+        plane.api_port = api;
+        plane.first_start().await.unwrap();
+        assert_ne!(plane.members[0].client_port, client);
+        assert_ne!(plane.api_port, api);
+        let kubeconfig = fs::read_to_string(plane.kubeconfig()).unwrap();
+        assert!(kubeconfig.contains(&plane.url()), "the kubeconfig has the new port");
+        assert_eq!(plane.client("kube-apiserver", plane.api_port).unwrap().get("/readyz").await.unwrap().body, "ok");
+
+        // Three members, of which the first cannot listen to its peers: the others must forget its port.
+        let options =
+            ControlPlane::builder(Binaries::new([lifeboat_tests::cluster::testbed_bin()]), dir.path().join("3"));
+        let mut plane = ControlPlane::prepare(options.etcd_members(3).etcd_only().into_options().unwrap()).unwrap();
+        plane.members[0].peer_port = peer;
+        plane.first_start().await.unwrap();
+        assert_ne!(plane.members[0].peer_port, peer);
+    }
 }
