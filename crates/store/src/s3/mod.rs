@@ -1,0 +1,105 @@
+//! A bucket of S3, or of a server that speaks its protocol, as a store.
+
+mod bucket;
+mod download;
+mod failure;
+mod listing;
+mod options;
+mod parts;
+mod probe;
+mod upload;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use jiff::Timestamp;
+use tokio_util::task::TaskTracker;
+
+use self::bucket::{Bucket, Shared};
+pub use self::options::{Checksums, Credentials, S3Options, Timeouts};
+use crate::{Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Store, StoreError, Stored};
+
+/// The most bytes of an object, by the number and the sizes of its parts: 156.25 GiB.
+const MAX_OBJECT: u64 = (4_000 + 2 * 4_000 + 4 * 2_000) * (8 << 20);
+
+/// A store in a bucket of S3.
+///
+/// An object is written by one request or, from 8 MiB on, in parts, on the condition that it does not exist
+/// (`If-None-Match: *`). A server that ignores that condition is found out by [`Store::capabilities`].
+#[derive(Debug)]
+pub struct S3Store {
+    bucket: Shared,
+    /// Unfinished uploads that are being aborted.
+    tasks: TaskTracker,
+}
+
+impl S3Store {
+    /// Prepares a store. Credentials are looked for, the bucket is not asked yet.
+    pub async fn connect(options: S3Options) -> Result<Self, StoreError> {
+        let tasks = TaskTracker::new();
+        tasks.close();
+        Ok(Self { bucket: Arc::new(Bucket::connect(options).await?), tasks })
+    }
+}
+
+#[async_trait]
+impl Store for S3Store {
+    fn location(&self) -> String {
+        let prefix = self.bucket.prefix.as_str();
+        format!("s3://{}{}{prefix}", self.bucket.name, if prefix.is_empty() { "" } else { "/" })
+    }
+
+    async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
+        let bytes = upload::put_once(&self.bucket, &self.tasks, key, body).await?;
+        Ok(Stored { bytes })
+    }
+
+    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
+        download::get(&self.bucket, key).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        download::get_range(&self.bucket, key, range).await
+    }
+
+    fn list(&self, prefix: &Prefix) -> Listing<'_, Listed> {
+        self.bucket.list(prefix)
+    }
+
+    fn folders(&self, prefix: &Prefix) -> Listing<'_, Prefix> {
+        self.bucket.folders(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        self.bucket.delete(key).await
+    }
+
+    fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {
+        self.bucket.uploads(prefix)
+    }
+
+    async fn abort_incomplete(&self, upload: &Incomplete) -> Result<(), StoreError> {
+        self.bucket.abort(&upload.key, &upload.id).await
+    }
+
+    async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
+        probe::capabilities(&self.bucket, &self.tasks, probe, now).await
+    }
+
+    async fn close(&self) {
+        self.tasks.wait().await;
+    }
+}
+
+impl Bucket {
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let deleted = self.client.delete_object().bucket(&self.name).key(self.path(key)).send().await;
+        match deleted.map_err(|e| self.failure(failure::DELETE, Some(key), e)) {
+            Ok(_) => Ok(()),
+            Err(failure) if failure.is("NoSuchKey") => Ok(()),
+            Err(failure) => Err(failure.error),
+        }
+    }
+}

@@ -1,0 +1,260 @@
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, stream};
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::Digest;
+use sha2::{Digest as _, Sha256};
+
+use crate::{Key, Prefix, StoreError};
+
+/// Bytes on their way, in chunks of any size.
+///
+/// The error of a body that came out of a store is an [`io::Error`] around a [`StoreError`].
+pub type Body = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// Entries of a store, fetched as they are asked for.
+pub type Listing<'a, T> = BoxStream<'a, Result<T, StoreError>>;
+
+/// The longest range that [`Store::get_range`] reads, since it holds it in memory: 64 MiB.
+pub const MAX_RANGE: u64 = 64 << 20;
+
+/// A place where objects are kept under keys, each written once and never changed.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Where the store is, for messages: `s3://bucket/prefix` or a path.
+    fn location(&self) -> String;
+
+    /// Writes `key` once; [`StoreError::AlreadyExists`] if it is there.
+    ///
+    /// An error in the body, or dropping the future, aborts: nothing becomes visible, and the unfinished upload is
+    /// removed, in the background after a drop (see [`Store::close`]). A future dropped in the very moment in which
+    /// the last step is on its way may still have written the object, whole.
+    async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError>;
+
+    /// Opens an object for reading. Its body delivers exactly [`Object::bytes`] bytes, or an error.
+    async fn get(&self, key: &Key) -> Result<Object, StoreError>;
+
+    /// Reads the bytes of a range, which must lie within the object, hold at least one byte and at most [`MAX_RANGE`].
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError>;
+
+    /// All objects in a folder and below it, sorted by key.
+    fn list(&self, prefix: &Prefix) -> Listing<'_, Listed>;
+
+    /// The folders immediately in a folder that hold objects, in the order in which [`Store::list`] comes to them.
+    fn folders(&self, prefix: &Prefix) -> Listing<'_, Prefix>;
+
+    /// Removes an object; removing what is not there succeeds. In a bucket with versions the old version is kept.
+    async fn delete(&self, key: &Key) -> Result<(), StoreError>;
+
+    /// What killed writers left of their unfinished objects, and live ones are writing now, in a folder and below it.
+    fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete>;
+
+    /// Removes one of [`Store::incomplete_uploads`]; removing what is not there succeeds.
+    async fn abort_incomplete(&self, upload: &Incomplete) -> Result<(), StoreError>;
+
+    /// Finds out what the store can do by doing it on `probe`, a key that was never written, which is removed
+    /// afterwards where that is allowed. `now` is this machine's time.
+    async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError>;
+
+    /// Waits until the unfinished uploads of dropped writes are removed.
+    async fn close(&self);
+}
+
+/// What was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// An object that is being read.
+pub struct Object {
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+    /// Its content.
+    pub body: Body,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object").field("bytes", &self.bytes).field("modified", &self.modified).finish_non_exhaustive()
+    }
+}
+
+/// An object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its key.
+    pub key: Key,
+    /// Its size.
+    pub bytes: u64,
+    /// When it was written, by the store's clock.
+    pub modified: Timestamp,
+}
+
+/// An object that was begun and not finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incomplete {
+    /// What was to be written.
+    pub key: Key,
+    /// When it was begun, or last written to, by the store's clock.
+    pub started: Timestamp,
+    /// What the store calls it: an upload id or the end of a file name.
+    pub(crate) id: String,
+}
+
+/// What a store can do, as found out on a probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A second write of a key was refused, as one request and in parts.
+    pub conditional_writes: bool,
+    /// Whether objects can be held against removal.
+    pub object_lock: ObjectLock,
+    /// Whether removed objects are kept as old versions.
+    pub versioning: Versioning,
+    /// How far the store's clock is ahead of `now`; it tells it to the second at best.
+    pub clock_skew: Option<SignedDuration>,
+}
+
+/// Object Lock of a bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ObjectLock {
+    /// It is on.
+    Enabled {
+        /// What is put on each object that says nothing else.
+        default: Option<DefaultRetention>,
+        /// The store refused to remove a version that was held. `None`: not tried, or not allowed to try.
+        proven: Option<bool>,
+    },
+    /// It is off, or this kind of store has none.
+    Disabled,
+    /// The store does not tell.
+    Unknown,
+}
+
+/// A bucket's default retention.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DefaultRetention {
+    /// `GOVERNANCE` or `COMPLIANCE`.
+    pub mode: String,
+    /// How long, in the unit that the bucket's configuration uses.
+    pub period: RetentionPeriod,
+}
+
+/// How long a default retention holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RetentionPeriod {
+    /// Days.
+    Days(u32),
+    /// Years.
+    Years(u32),
+}
+
+/// Versioning of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Versioning {
+    /// It is on.
+    Enabled,
+    /// It was on.
+    Suspended,
+    /// It was never on, or this kind of store has none.
+    Disabled,
+    /// The store does not tell.
+    Unknown,
+}
+
+/// A body of bytes that are in memory already.
+pub fn body(bytes: impl Into<Bytes>) -> Body {
+    let bytes = bytes.into();
+    stream::iter((!bytes.is_empty()).then_some(Ok(bytes))).boxed()
+}
+
+/// Reads an object to its end and tells its size and digest, holding one chunk of it at a time.
+pub async fn digest(store: &dyn Store, key: &Key) -> Result<(u64, Digest), StoreError> {
+    let mut object = store.get(key).await?;
+    let mut hasher = Sha256::new();
+    while let Some(chunk) = object.body.next().await {
+        hasher.update(chunk.map_err(|e| read_error(key, e))?);
+    }
+    Ok((object.bytes, Digest::from(hasher)))
+}
+
+/// The store's own error out of a body's.
+pub(crate) fn read_error(key: &Key, error: io::Error) -> StoreError {
+    match error.downcast::<StoreError>() {
+        Ok(error) => error,
+        Err(error) => StoreError::Corrupt { key: key.clone(), reason: error.to_string() },
+    }
+}
+
+/// Refuses ranges that no store reads, before asking it; the length otherwise.
+pub(crate) fn check_range(key: &Key, range: &Range<u64>) -> Result<usize, StoreError> {
+    let bad = |reason: &str| StoreError::BadRange { key: key.clone(), range: range.clone(), reason: reason.to_owned() };
+    match range.end.checked_sub(range.start) {
+        None | Some(0) => Err(bad("the range is empty")),
+        Some(length) if length > MAX_RANGE => Err(bad("the range is longer than 64 MiB")),
+        Some(length) => usize::try_from(length).map_err(|_| bad("the range is longer than memory")),
+    }
+}
+
+/// The error of a range that ends after the object does.
+pub(crate) fn beyond_end(key: &Key, range: &Range<u64>, size: Option<u64>) -> StoreError {
+    let reason = size.map_or_else(|| "it is shorter".to_owned(), |size| format!("it has {size} bytes"));
+    StoreError::BadRange { key: key.clone(), range: range.clone(), reason }
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for Arc<S> {
+    fn location(&self) -> String {
+        (**self).location()
+    }
+
+    async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
+        (**self).put_once(key, body).await
+    }
+
+    async fn get(&self, key: &Key) -> Result<Object, StoreError> {
+        (**self).get(key).await
+    }
+
+    async fn get_range(&self, key: &Key, range: Range<u64>) -> Result<Bytes, StoreError> {
+        (**self).get_range(key, range).await
+    }
+
+    fn list(&self, prefix: &Prefix) -> Listing<'_, Listed> {
+        (**self).list(prefix)
+    }
+
+    fn folders(&self, prefix: &Prefix) -> Listing<'_, Prefix> {
+        (**self).folders(prefix)
+    }
+
+    async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        (**self).delete(key).await
+    }
+
+    fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {
+        (**self).incomplete_uploads(prefix)
+    }
+
+    async fn abort_incomplete(&self, upload: &Incomplete) -> Result<(), StoreError> {
+        (**self).abort_incomplete(upload).await
+    }
+
+    async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
+        (**self).capabilities(probe, now).await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
+    }
+}
