@@ -1,0 +1,38 @@
+//! Where things lie in the store. The normative table is in docs/backup-format.md.
+
+use lifeboat_model::{BackupId, ClusterName, PartName};
+use lifeboat_store::{Key, KeyError, Prefix};
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const CLUSTER: &str = "cluster.json";
+pub(crate) const SIGNATURE: &str = ".minisig";
+
+/// The folder of a cluster's backups.
+pub(crate) fn backups(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/backups").parse()
+}
+
+/// The folder of one backup.
+pub(crate) fn backup(cluster: &ClusterName, id: &BackupId) -> Result<Prefix, KeyError> {
+    backups(cluster)?.folder(id.as_str())
+}
+
+/// The manifest, whose presence commits a backup.
+pub(crate) fn manifest(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyError> {
+    backup(cluster, id)?.key(MANIFEST)
+}
+
+/// A sealed part.
+pub(crate) fn part(cluster: &ClusterName, id: &BackupId, part: &PartName) -> Result<Key, KeyError> {
+    backup(cluster, id)?.key(&part.stored_name())
+}
+
+/// The record of which cluster the name stands for.
+pub(crate) fn cluster(cluster: &ClusterName) -> Result<Key, KeyError> {
+    format!("{cluster}/{CLUSTER}").parse()
+}
+
+/// The signature of a document.
+pub(crate) fn signature(document: &Key) -> Result<Key, KeyError> {
+    format!("{document}{SIGNATURE}").parse()
+}
