@@ -6,14 +6,12 @@ use std::time::Duration;
 use http::header::{ACCEPT_ENCODING, DATE, HeaderValue};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use kube::Config;
 use kube::client::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 use serde::Deserialize;
 
-use crate::Error;
 use crate::request::{DOCUMENT, Request};
 use crate::retry::Retry;
+use crate::{Error, config};
 
 /// How to reach a cluster.
 #[derive(Debug, Clone)]
@@ -68,7 +66,7 @@ impl Cluster {
     /// Where the process has no default for rustls' cryptography yet, it becomes ring: kube takes the process' default,
     /// and rustls has none of its own when other crates have brought in a second one.
     pub async fn connect(options: ConnectOptions) -> Result<Self, Error> {
-        let mut config = load(&options).await?;
+        let mut config = config::load(&options).await?;
         config.connect_timeout = Some(options.connect_timeout);
         // Silence is bounded for each request; a bound on reads would also count a pooled connection's idle time.
         config.read_timeout = None;
@@ -80,7 +78,7 @@ impl Cluster {
             let _ = rustls::crypto::ring::default_provider().install_default();
         }
         let url = config.cluster_url.to_string();
-        let client = Client::try_from(config).map_err(|source| Error::Config(source.into()))?;
+        let client = config::client(config).await?;
         Ok(Self { client, url, stall_timeout: options.stall_timeout, retry: options.retry })
     }
 
@@ -137,29 +135,5 @@ impl Cluster {
     ) -> Result<T, Error> {
         let answer = self.send(Request::get(path, resource, verb), DOCUMENT).await?;
         serde_json::from_slice(&answer.body).map_err(|source| Error::decode(resource, source))
-    }
-}
-
-async fn load(options: &ConnectOptions) -> Result<Config, Error> {
-    let choice = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
-    if let Some(path) = &options.kubeconfig {
-        let kubeconfig = Kubeconfig::read_from(path).map_err(|source| Error::Config(source.into()))?;
-        return Config::from_custom_kubeconfig(kubeconfig, &choice).await.map_err(|source| Error::Config(source.into()));
-    }
-    match Config::from_kubeconfig(&choice).await {
-        // Only a file that is not there leads into the pod: one that is wrong is the user's to correct.
-        Err(error) if options.in_cluster && options.context.is_none() && not_found(&error) => {
-            tracing::debug!(%error, "no kubeconfig, using the pod's service account");
-            Config::incluster().map_err(|source| Error::Config(source.into()))
-        }
-        other => other.map_err(|source| Error::Config(source.into())),
-    }
-}
-
-fn not_found(error: &KubeconfigError) -> bool {
-    match error {
-        KubeconfigError::FindPath => true,
-        KubeconfigError::ReadConfig(source, _) => source.kind() == std::io::ErrorKind::NotFound,
-        _ => false,
     }
 }

@@ -9,6 +9,7 @@
 
 mod access;
 mod cluster;
+mod config;
 mod discovery;
 mod error;
 mod gate;

@@ -5,10 +5,12 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 use kube::core::Status;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::config::describe;
+use crate::retry::{Attempts, Retry};
 use crate::{Cluster, Error};
 
 /// The media type of a plain answer.
@@ -68,15 +70,32 @@ impl Cluster {
         let answer = answer.map_err(|_| self.stalled())?.map_err(|error| self.lost(error))?;
         let (head, body) = answer.into_parts();
         if head.status.is_success() {
-            let body = self.read(body, room).await?.ok_or_else(|| Error::TooLarge {
-                resource: request.resource.to_owned(),
-                limit: room.limit,
-            })?;
+            let body = self
+                .read(body, room)
+                .await?
+                .ok_or_else(|| Error::TooLarge { resource: request.resource.to_owned(), limit: room.limit })?;
             return Ok(Answer { headers: head.headers, body });
         }
         let room = Room { expected: 1024, limit: ERROR_BODY };
         let body = self.read(body, room).await?.unwrap_or_default();
         Err(refusal(&request, head.status, &head.headers, &body))
+    }
+
+    /// Sends a request that changes nothing, again after passing faults.
+    pub(crate) async fn send_patiently(
+        &self,
+        request: &Request<'_>,
+        room: Room,
+        retry: Retry,
+    ) -> Result<Answer, Error> {
+        let mut attempts = Attempts::new(retry);
+        loop {
+            let began = Instant::now();
+            match self.send(request.clone(), room).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => attempts.pause(error, began).await?,
+            }
+        }
     }
 
     /// Reads a body to its end, or `None` when it is larger than there is room for.
@@ -96,9 +115,14 @@ impl Cluster {
     }
 
     fn lost(&self, error: kube::Error) -> Error {
-        match error {
-            kube::Error::Auth(error) => Error::Unauthorized { message: error.to_string() },
-            error => Error::Unreachable { url: self.url.clone(), source: error.into() },
+        // A token that could not be renewed comes wrapped, as any failure of a layer above the connection.
+        let source = match error {
+            kube::Error::Service(source) => source,
+            error => error.into(),
+        };
+        match source.downcast::<AuthError>() {
+            Ok(error) => Error::Unauthorized { message: describe(&error) },
+            Err(source) => Error::Unreachable { url: self.url.clone(), source },
         }
     }
 
@@ -129,8 +153,8 @@ fn refusal(request: &Request<'_>, status: StatusCode, headers: &HeaderMap, body:
     }
 }
 
-/// A server's words on one line, without control characters, and not at any length.
-fn printable(text: &str) -> String {
+/// Foreign words on one line, without control characters, and not at any length.
+pub(crate) fn printable(text: &str) -> String {
     text.chars().take(MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
@@ -153,14 +177,13 @@ mod tests {
             "not allowed to list deployments.apps: deployments.apps is forbidden: User \"ann\" cannot list"
         );
         assert!(matches!(refused(401, &none, ""), Error::Unauthorized { .. }));
-        assert!(matches!(refused(404, &none, "404 page not found\n"), Error::NotFound { message, .. } if message == "404 page not found"));
+        assert!(
+            matches!(refused(404, &none, "404 page not found\n"), Error::NotFound { message, .. } if message == "404 page not found")
+        );
         assert!(matches!(refused(410, &none, ""), Error::Expired { .. }));
         assert!(matches!(refused(405, &none, ""), Error::Server { status: 405, .. }));
         let error = refused(503, &none, "service\u{1b}[31m unavailable");
-        assert_eq!(
-            error.to_string(),
-            "the API server answered 503  for deployments.apps: service [31m unavailable"
-        );
+        assert_eq!(error.to_string(), "the API server answered 503  for deployments.apps: service [31m unavailable");
         assert!(error.is_transient());
     }
 

@@ -24,7 +24,7 @@ impl Default for Retry {
         Self {
             min_delay: Duration::from_millis(200),
             max_delay: Duration::from_secs(5),
-            budget: Duration::from_secs(60),
+            budget: Duration::from_mins(1),
         }
     }
 }
