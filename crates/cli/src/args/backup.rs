@@ -1,0 +1,143 @@
+//! Arguments of `backup`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use lifeboat_model::ResourceArg;
+use lifeboat_recovery::{BackupRef, LabelSelector};
+
+use super::{ClusterArgs, IdentityArgs};
+
+/// Take backups, list them, look inside, verify them
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    Create(CreateArgs),
+    List(ListArgs),
+    Show(ShowArgs),
+    Verify(VerifyArgs),
+    Objects(ObjectsArgs),
+    Get(GetArgs),
+    Search(SearchArgs),
+    Download(DownloadArgs),
+}
+
+/// Take a backup of etcd and of all objects
+///
+/// It is listed only after all its parts are stored, read again and found equal. Where something that was expected
+/// could not be captured, the backup is Partial: each gap is named, and the exit code is 3.
+#[derive(Debug, Args)]
+pub(crate) struct CreateArgs {
+    /// Leave etcd out
+    #[arg(long, conflicts_with = "no_resources")]
+    pub(crate) no_etcd: bool,
+    /// Leave the objects of the API out
+    #[arg(long)]
+    pub(crate) no_resources: bool,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// List the backups, newest first
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// List also what has no manifest: backups under way, and remains of those that were killed
+    #[arg(long)]
+    pub(crate) incomplete: bool,
+}
+
+/// Show what a backup's signed manifest says; with an identity, also what it covers
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// The backup
+    #[arg(default_value = "latest")]
+    pub(crate) backup: BackupRef,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Verify a backup
+///
+/// Without an identity: the signature, whether its key is trusted, the chain, and the digests of what is stored. With
+/// one, also the contents of every part: the objects against the index, and the etcd snapshot page by page.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The backup
+    #[arg(default_value = "latest")]
+    pub(crate) backup: BackupRef,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Which objects.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct SelectionArgs {
+    /// Only of this namespace
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    /// Of all namespaces, and those of none; so it is where no namespace is given
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub(crate) all_namespaces: bool,
+    /// Only of this kind, as deployments.apps, deploy or Deployment; may be repeated
+    #[arg(short, long, value_name = "KIND")]
+    pub(crate) kind: Vec<ResourceArg>,
+    /// Only with these labels, as kubectl has it: app=web,tier!=db
+    #[arg(short = 'l', long, value_name = "SELECTOR")]
+    pub(crate) selector: Option<LabelSelector>,
+}
+
+/// List the objects in a backup
+#[derive(Debug, Args)]
+pub(crate) struct ObjectsArgs {
+    /// The backup
+    #[arg(default_value = "latest")]
+    pub(crate) backup: BackupRef,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Print one object of a backup, fetched by a few ranged reads
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
+    /// The object, as deployments.apps/web; or its type alone, with the name behind it
+    #[arg(value_name = "TYPE/NAME")]
+    pub(crate) object: String,
+    /// The object's name, where it was not given with the type
+    pub(crate) name: Option<String>,
+    /// Its namespace
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Print the objects for which a CEL expression is true
+///
+/// The expression sees each object as `object`: object.spec.replicas > 3, or
+/// object.kind == 'Secret' && 'tls.key' in object.data.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
+    /// The CEL expression
+    pub(crate) expression: String,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
+/// Leave the plain files of a backup in a folder
+#[derive(Debug, Args)]
+pub(crate) struct DownloadArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
+    /// Folder to write into; must be empty or not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}

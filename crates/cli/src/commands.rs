@@ -1,0 +1,42 @@
+//! The commands, one file each.
+
+mod backup;
+mod completion;
+mod doctor;
+mod init;
+mod key;
+mod restore;
+mod version;
+
+use crate::app::App;
+use crate::args::{BackupCommand, Command, KeyCommand, RestoreCommand};
+use crate::error::Result;
+use crate::exit::ExitCode;
+
+/// Runs a command.
+pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Init(arguments) => init::run(app, &arguments),
+        Command::Doctor(arguments) => doctor::run(app, &arguments),
+        Command::Backup(command) => run_backup(app, &command),
+        Command::Restore(RestoreCommand::Etcd(arguments)) => restore::etcd::run(app, &arguments),
+        Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
+        Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
+        Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),
+        Command::Completion(arguments) => completion::run(app, &arguments),
+        Command::Version => version::run(app),
+    }
+}
+
+fn run_backup(app: &App, command: &BackupCommand) -> Result<ExitCode> {
+    match command {
+        BackupCommand::Create(arguments) => backup::create::run(app, arguments),
+        BackupCommand::List(arguments) => backup::list::run(app, arguments),
+        BackupCommand::Show(arguments) => backup::show::run(app, arguments),
+        BackupCommand::Verify(arguments) => backup::verify::run(app, arguments),
+        BackupCommand::Objects(arguments) => backup::objects::run(app, arguments),
+        BackupCommand::Get(arguments) => backup::get::run(app, arguments),
+        BackupCommand::Search(arguments) => backup::search::run(app, arguments),
+        BackupCommand::Download(arguments) => backup::download::run(app, arguments),
+    }
+}

@@ -1,0 +1,12 @@
+//! `backup`: taking them and looking at them.
+
+pub(crate) mod create;
+pub(crate) mod download;
+pub(crate) mod get;
+pub(crate) mod list;
+pub(crate) mod objects;
+pub(crate) mod search;
+pub(crate) mod show;
+pub(crate) mod verify;
+
+mod forms;

@@ -1,0 +1,163 @@
+//! The store: written to, read from, and put to the proof.
+
+use futures::TryStreamExt as _;
+use jiff::{SignedDuration, Timestamp};
+use lifeboat_model::{BackupId, Config, Digest};
+use lifeboat_recovery::{Clock as _, Error as RecoveryError};
+use lifeboat_store::{
+    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, StoreError, Versioning, body, digest,
+};
+
+use super::{Check, clock};
+use crate::error::{Error, Result};
+use crate::sources::{self, System};
+
+/// An upload that is older than this is not being worked on any more.
+const ABANDONED: SignedDuration = SignedDuration::from_hours(24);
+/// What is written, read and compared.
+const PROBE: &[u8] = b"written by lifeboat doctor, and safe to remove\n";
+
+pub(super) async fn check(config: &Config) -> Vec<Check> {
+    let store = match sources::store(&config.store).await {
+        Ok(store) => store,
+        Err(error) => return vec![failed("store", error)],
+    };
+    let name = format!("store {}", store.location());
+    let checks = match config.cluster.name.as_str().parse::<Prefix>() {
+        Ok(folder) => check_folder(store.as_ref(), &name, &folder).await,
+        Err(error) => vec![failed(&name, unusable(&error))],
+    };
+    store.close().await;
+    checks
+}
+
+async fn check_folder(store: &dyn Store, name: &str, folder: &Prefix) -> Vec<Check> {
+    let mut checks = match write_and_read(store, folder).await {
+        Ok(check) => vec![Check { name: name.to_owned(), ..check }],
+        Err(error) => return vec![failed(name, error)],
+    };
+    checks.extend(capabilities(store, folder).await);
+    checks.push(unfinished(store, folder).await);
+    checks
+}
+
+fn failed(name: &str, error: Error) -> Check {
+    let Error::Recovery(RecoveryError::Store(cause)) = &error else { return Check::error(name, error) };
+    let remedy = match cause {
+        StoreError::NoSuchBucket { .. } => "make the bucket, or correct store.s3.bucket, region and endpoint",
+        StoreError::BadCredentials { .. } => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
+        StoreError::AccessDenied { .. } => "grant the permission named",
+        StoreError::Unreachable { .. } | StoreError::Timeout { .. } => {
+            "check store.s3.endpoint, the network, and caFile where the server has an authority of its own"
+        }
+        StoreError::NoSpace { .. } => "make room",
+        _ => return Check::error(name, error),
+    };
+    Check::fail(name, lifeboat_recovery::chain(&error), remedy)
+}
+
+fn unusable(error: &KeyError) -> Error {
+    Error::Usage(format!("the cluster's name cannot be a folder of the store: {error}"))
+}
+
+/// A key that was never written.
+fn probe(folder: &Prefix) -> Result<Key> {
+    let unique = BackupId::new(System.now(), System.random());
+    folder.key(&format!("probes/{unique}")).map_err(|error| unusable(&error))
+}
+
+/// What a backup does: writes a key, reads it back, compares. Removing it again is not necessary.
+async fn write_and_read(store: &dyn Store, folder: &Prefix) -> Result<Check> {
+    let key = probe(folder)?;
+    store.put_once(&key, body(PROBE)).await?;
+    let (bytes, found) = digest(store, &key).await?;
+    if (bytes, found) != (PROBE.len() as u64, Digest::of(PROBE)) {
+        return Ok(Check::fail("", "what was read is not what was written", "do not use this store"));
+    }
+    Ok(match store.delete(&key).await {
+        Ok(()) => Check::ok("", "written, read back and compared"),
+        Err(error) => {
+            let reason = lifeboat_recovery::chain(&error);
+            Check::ok(
+                "",
+                format!("written, read back and compared; '{key}' stays, since it may not be removed: {reason}"),
+            )
+        }
+    })
+}
+
+async fn capabilities(store: &dyn Store, folder: &Prefix) -> Vec<Check> {
+    let found = async {
+        let key = probe(folder)?;
+        Ok::<_, Error>(store.capabilities(&key, Timestamp::now()).await?)
+    };
+    match found.await {
+        Err(error) => vec![failed("store capabilities", error)],
+        Ok(found) => {
+            let mut checks = vec![conditional_writes(&found), object_lock(&found), versioning(&found)];
+            checks.extend(found.clock_skew.map(|ahead| clock("clock of the store", ahead)));
+            checks
+        }
+    }
+}
+
+fn conditional_writes(found: &Capabilities) -> Check {
+    const NAME: &str = "conditional writes";
+    if found.conditional_writes {
+        return Check::ok(NAME, "proved: a key that is there is not overwritten");
+    }
+    let remedy = "use a server that honours If-None-Match: two backups at once could overwrite each other here";
+    Check::fail(NAME, "not honoured: a key that is there was overwritten", remedy)
+}
+
+fn object_lock(found: &Capabilities) -> Check {
+    const NAME: &str = "object lock";
+    let remedy = "a bucket made with object lock keeps backups from whoever steals these credentials";
+    match &found.object_lock {
+        ObjectLock::Enabled { default, proven } => {
+            let default = default.as_ref().map_or("no default retention".to_owned(), |default| {
+                let period = match default.period {
+                    RetentionPeriod::Days(days) => format!("{days} days"),
+                    RetentionPeriod::Years(years) => format!("{years} years"),
+                };
+                format!("{} for {period} by default", default.mode)
+            });
+            match proven {
+                Some(true) => Check::ok(NAME, format!("on and proved, {default}")),
+                Some(false) => Check::fail(
+                    NAME,
+                    "said to be on, and a held object was removed",
+                    "do not rely on this store's locks",
+                ),
+                None => Check::ok(NAME, format!("on, not put to the proof, {default}")),
+            }
+        }
+        ObjectLock::Disabled => Check::warn(NAME, "off: whoever may delete can delete every backup", remedy),
+        ObjectLock::Unknown => Check::warn(NAME, "the store does not tell", remedy),
+    }
+}
+
+fn versioning(found: &Capabilities) -> Check {
+    const NAME: &str = "versioning";
+    match found.versioning {
+        Versioning::Enabled => Check::ok(NAME, "on: removed objects can be brought back"),
+        Versioning::Suspended => Check::ok(NAME, "suspended: removed objects are gone"),
+        Versioning::Disabled => Check::ok(NAME, "off: removed objects are gone"),
+        Versioning::Unknown => Check::ok(NAME, "the store does not tell"),
+    }
+}
+
+async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
+    const NAME: &str = "unfinished uploads";
+    let all: Vec<_> = match store.incomplete_uploads(folder).try_collect().await {
+        Ok(all) => all,
+        Err(error) => return failed(NAME, error.into()),
+    };
+    let now = Timestamp::now();
+    let abandoned = all.iter().filter(|upload| now.duration_since(upload.started) > ABANDONED).count();
+    if abandoned == 0 {
+        return Check::ok(NAME, if all.is_empty() { "none".to_owned() } else { format!("{}, all recent", all.len()) });
+    }
+    let remedy = "they cost space and are never used: a lifecycle rule of the bucket can abort them after a day";
+    Check::warn(NAME, format!("{abandoned} of {} are older than a day", all.len()), remedy)
+}

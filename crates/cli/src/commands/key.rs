@@ -1,0 +1,5 @@
+//! `key`: making, showing and proving keys.
+
+pub(crate) mod check;
+pub(crate) mod generate;
+pub(crate) mod show;

@@ -1,0 +1,4 @@
+//! `restore`: bringing back what was lost.
+
+pub(crate) mod etcd;
+mod guide;

@@ -1,0 +1,274 @@
+//! What can go wrong in the command itself, and what to do next about any failure.
+
+use std::path::PathBuf;
+
+use lifeboat_archive::ArchiveError;
+use lifeboat_etcd::EtcdError;
+use lifeboat_model::{OverrideError, YamlError};
+use lifeboat_recovery::Error as RecoveryError;
+use lifeboat_store::StoreError;
+
+use crate::exit::ExitCode;
+
+/// A failure of a command, by what its user can do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The arguments make no sense together.
+    #[error("{0}")]
+    Usage(String),
+    /// No configuration anywhere.
+    #[error("no configuration file: looked for {}", list(.0))]
+    NoConfig(Vec<PathBuf>),
+    /// The configuration file is not valid.
+    #[error(transparent)]
+    Config(#[from] YamlError),
+    /// A variable or a flag overrides what is not there.
+    #[error("{origin}")]
+    Override {
+        /// Where the value came from: a variable or an option.
+        origin: String,
+        /// What is wrong with it.
+        #[source]
+        source: OverrideError,
+    },
+    /// The configuration as a whole makes no sense.
+    #[error("{origin} is not valid: {}", .faults.join("; "))]
+    Faults {
+        /// The file, or the words for settings without one.
+        origin: String,
+        /// What is wrong, each.
+        faults: Vec<String>,
+    },
+    /// A command needs a setting that is absent.
+    #[error("{setting} is not configured")]
+    NotConfigured {
+        /// The setting's path.
+        setting: &'static str,
+        /// What it is for.
+        purpose: &'static str,
+    },
+    /// A command needs an identity and was given none.
+    #[error("no identity: this opens the backup, and needs the recovery key")]
+    NoIdentity,
+    /// A key in a file or in the configuration is not usable.
+    #[error("{what} '{origin}' cannot be used")]
+    Key {
+        /// Which key.
+        what: &'static str,
+        /// The file, or the setting.
+        origin: String,
+        /// Why not.
+        #[source]
+        source: ArchiveError,
+    },
+    /// A file is larger than any file of its kind.
+    #[error("'{}' is larger than {limit} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The bound.
+        limit: u64,
+    },
+    /// A file or folder.
+    #[error("cannot {action} '{}'", .path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Writing there would overwrite something.
+    #[error("{} already there: nothing was written", there(.0))]
+    Exists(Vec<PathBuf>),
+    /// A program that is needed is not installed.
+    #[error("no program '{0}' in PATH")]
+    NoProgram(&'static str),
+    /// The person said no, or could not be asked.
+    #[error("{0}")]
+    NotConfirmed(&'static str),
+    /// The result cannot be written.
+    #[error("cannot write the result")]
+    Output(#[source] std::io::Error),
+    /// The result cannot be put into the form asked for.
+    #[error("cannot put the result into {format}")]
+    Form {
+        /// The form.
+        format: &'static str,
+        /// Why not.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The asynchronous runtime does not start, or signals cannot be received.
+    #[error("cannot start")]
+    Runtime(#[source] std::io::Error),
+    /// Stopped by a signal.
+    #[error("interrupted")]
+    Interrupted,
+    /// The work itself failed.
+    #[error(transparent)]
+    Recovery(RecoveryError),
+}
+
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn there(paths: &[PathBuf]) -> String {
+    format!("{} {}", list(paths), if paths.len() == 1 { "is" } else { "are" })
+}
+
+impl From<RecoveryError> for Error {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Cancelled => Self::Interrupted,
+            error => Self::Recovery(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        RecoveryError::from(error).into()
+    }
+}
+
+impl From<EtcdError> for Error {
+    fn from(error: EtcdError) -> Self {
+        RecoveryError::from(error).into()
+    }
+}
+
+impl From<lifeboat_kubernetes::Error> for Error {
+    fn from(error: lifeboat_kubernetes::Error) -> Self {
+        RecoveryError::from(error).into()
+    }
+}
+
+impl Error {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// The exit code that stands for it.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_)
+            | Self::NoConfig(_)
+            | Self::Config(_)
+            | Self::Override { .. }
+            | Self::Faults { .. }
+            | Self::NotConfigured { .. }
+            | Self::NoIdentity
+            | Self::NoProgram(_)
+            | Self::Key { .. }
+            | Self::TooLarge { .. } => ExitCode::Usage,
+            Self::Exists(_) | Self::NotConfirmed(_) => ExitCode::Refused,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
+            Self::Io { .. } | Self::Output(_) | Self::Form { .. } | Self::Runtime(_) | Self::Interrupted => {
+                ExitCode::Failed
+            }
+            Self::Recovery(error) => error.class().into(),
+        }
+    }
+
+    /// What to do next, where there is something to say.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NoConfig(_) => "run 'lifeboat init' to write one, or name one with --config",
+            Self::Override { .. } => "'--set' takes the path of a setting, as in store.s3.bucket=backups",
+            Self::NotConfigured { setting, purpose } => {
+                return Some(format!("{purpose}: set {setting} in the configuration file"));
+            }
+            Self::NoIdentity => "give the recovery key's file with --identity, or in LIFEBOAT_IDENTITY",
+            Self::NoProgram(_) => {
+                "install it in the minor version of the etcd that was backed up, or name it with --etcdutl"
+            }
+            Self::Key { source, .. } => return archive_hint(source).map(str::to_owned),
+            Self::Exists(_) => "move what is there away, or choose another place",
+            Self::NotConfirmed(_) => "--yes goes ahead without asking",
+            Self::Recovery(error) => return recovery_hint(error).map(str::to_owned),
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
+    match error {
+        RecoveryError::Store(error) => Some(store_hint(error)),
+        RecoveryError::Archive(error) => archive_hint(error),
+        RecoveryError::Etcd(error) => etcd_hint(error),
+        RecoveryError::Kubernetes(error) => Some(kubernetes_hint(error)),
+        RecoveryError::Part { source, .. } => recovery_hint(source),
+        RecoveryError::Untrusted { .. } => Some(
+            "if its key is one of yours, add the public key to signing.trustedKeys; otherwise somebody else wrote this",
+        ),
+        RecoveryError::Document { .. } | RecoveryError::Mismatch { .. } | RecoveryError::Inconsistent(_) => {
+            Some("take no restore from it; 'lifeboat backup list' shows the others")
+        }
+        RecoveryError::OtherCluster { .. } => Some("give this cluster a name of its own: cluster.name"),
+        RecoveryError::UnknownCluster { .. } => {
+            Some("the first backup of a cluster needs its API server; check --kubeconfig and --context")
+        }
+        RecoveryError::NothingCaptured(_) => Some("'lifeboat doctor' says what cannot be reached"),
+        RecoveryError::NoBackup { .. } => Some("'lifeboat backup list' shows what there is"),
+        RecoveryError::Ambiguous { .. } => Some("give more of the id"),
+        RecoveryError::NoObject(_) => Some("'lifeboat backup objects' shows what is in a backup"),
+        _ => None,
+    }
+}
+
+fn store_hint(error: &StoreError) -> &'static str {
+    match error {
+        StoreError::AccessDenied { .. } => "check the credentials and what they may do with this bucket",
+        StoreError::NotFound { .. } => "'lifeboat doctor' checks the store",
+        _ => "'lifeboat doctor' checks the store, step by step",
+    }
+}
+
+fn archive_hint(error: &ArchiveError) -> Option<&'static str> {
+    match error {
+        ArchiveError::NoRecipients => Some("add an age recipient (age1...) to encryption.recipients"),
+        ArchiveError::Recipient { .. } => Some("a recipient is an age public key: age1..."),
+        ArchiveError::RecipientIsSecret { .. } => Some(
+            "take the secret key out of the configuration, and make a new one with 'lifeboat key generate recovery'",
+        ),
+        ArchiveError::WrongIdentity => Some(
+            "'lifeboat backup show' names the recipients of the backup, 'lifeboat key show --identity FILE' that of an identity",
+        ),
+        ArchiveError::Identity { .. } | ArchiveError::NoIdentities => {
+            Some("an identity file has a line AGE-SECRET-KEY-1... or AGE-PLUGIN-...")
+        }
+        ArchiveError::Plugin { .. } => Some("install the plugin's program, age-plugin-NAME, into PATH"),
+        ArchiveError::PasswordNeeded => {
+            Some("signing works unattended: use a key without a password, as 'lifeboat key generate signing' makes")
+        }
+        ArchiveError::Damaged(_) => Some("take no restore from it; 'lifeboat backup list' shows the others"),
+        _ => None,
+    }
+}
+
+fn etcd_hint(error: &EtcdError) -> Option<&'static str> {
+    match error {
+        EtcdError::InUse(_) => Some("stop that etcd first, and everything that starts it again"),
+        EtcdError::EtcdutlVersion { .. } => Some("name a fitting program with --etcdutl"),
+        EtcdError::ExchangeUnsupported(_) => None,
+        EtcdError::Etcdutl { .. } => Some("install etcdutl, or name it with --etcdutl"),
+        _ => Some("'lifeboat doctor' checks each member of etcd"),
+    }
+}
+
+fn kubernetes_hint(error: &lifeboat_kubernetes::Error) -> &'static str {
+    match error {
+        lifeboat_kubernetes::Error::Config(_) => "name a kubeconfig with --kubeconfig, and a context with --context",
+        lifeboat_kubernetes::Error::Unauthorized { .. } => "log in anew, or take another context with --context",
+        lifeboat_kubernetes::Error::Forbidden { .. } => "'lifeboat doctor' lists what this identity may not see",
+        _ => "'lifeboat doctor' checks the API server",
+    }
+}
