@@ -3,7 +3,9 @@
 use std::fmt;
 use std::io::Cursor;
 
-use minisign::{KeyPair, SecretKey, SecretKeyBox, SignatureBox};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use minisign::{ErrorKind, KeyPair, SecretKey, SecretKeyBox, SignatureBox};
 
 use crate::error::{ArchiveError, excerpt};
 
@@ -19,8 +21,16 @@ const MAX_TRUSTED_COMMENT: usize = 1024;
 /// Ed25519, the only algorithm of minisign keys.
 const ALGORITHM: &[u8] = b"Ed";
 
-/// How secret keys without a password start: the algorithms of the signature and of the (absent) key derivation.
-const UNPROTECTED: &[u8] = b"Ed\0\0";
+/// A secret key file: three algorithms of 2 bytes each, parameters of the key derivation (48), then the key id (8), the
+/// key pair (64) and their checksum (<https://jedisct1.github.io/minisign/#secret-key-format>).
+const SECRET_KEY_BYTES: usize = 158;
+const CHECKSUM_BYTES: usize = 32;
+
+/// How secret keys start that have no password: Ed25519, no key derivation, `BLAKE2b`.
+const UNPROTECTED: &[u8] = b"Ed\0\0B2";
+
+/// How secret keys start that have one: Ed25519, scrypt, `BLAKE2b`.
+const PROTECTED: &[u8] = b"EdScB2";
 
 /// Base64 of 74 bytes: algorithm, key id, signature.
 const SIGNATURE_CHARS: usize = 100;
@@ -59,22 +69,35 @@ impl SigningKey {
         if text.len() > MAX_KEY_FILE {
             return Err(ArchiveError::KeyTooLarge { what: "signing key file", limit: MAX_KEY_FILE });
         }
-        // The algorithms of signature, key derivation and checksum come first, so the text starts alike in base64.
-        let encoded = text.lines().nth(1).unwrap_or_default();
+        let bad = |reason: &str| ArchiveError::SigningKey { what: "secret key", reason: reason.to_owned() };
+        let encoded = text.lines().nth(1).unwrap_or_default().trim();
+        let bytes = BASE64.decode(encoded).map_err(|_| bad("its second line is not base64"))?;
         let key_box = SecretKeyBox::from(text.to_owned());
-        if encoded.starts_with("RWQAAEIy") {
-            return key_box.into_unencrypted_secret_key().map(Self).map_err(|error| secret_key_error(&error));
+        if bytes.len() != SECRET_KEY_BYTES {
+            Err(bad("its length is not that of minisign's secret keys"))
+        } else if bytes.starts_with(UNPROTECTED) && bytes.ends_with(&[0; CHECKSUM_BYTES]) {
+            Self::without_checksum(&bytes)
+        } else if bytes.starts_with(UNPROTECTED) {
+            key_box.into_unencrypted_secret_key().map(Self).map_err(|error| secret_key_error(&error))
+        } else if bytes.starts_with(PROTECTED) {
+            // Without a password the crate would ask for one on the terminal.
+            let password = password.ok_or(ArchiveError::PasswordNeeded)?;
+            key_box.into_secret_key(Some(password.to_owned())).map(Self).map_err(|error| match error.kind() {
+                ErrorKind::Verify => ArchiveError::WrongPassword,
+                _ => secret_key_error(&error),
+            })
+        } else {
+            Err(bad("its algorithms are unknown"))
         }
-        if !encoded.starts_with("RWRTY0Iy") {
-            let reason = "its second line does not start as minisign's secret keys do".to_owned();
-            return Err(ArchiveError::SigningKey { what: "secret key", reason });
-        }
-        // Without a password the crate would ask for one on the terminal.
-        let password = password.ok_or(ArchiveError::PasswordNeeded)?;
-        key_box.into_secret_key(Some(password.to_owned())).map(Self).map_err(|error| match error.kind() {
-            minisign::ErrorKind::Verify => ArchiveError::WrongPassword,
-            _ => secret_key_error(&error),
-        })
+    }
+
+    /// `minisign -G -W` leaves the checksum out. A signature that verifies proves the key as well.
+    fn without_checksum(bytes: &[u8]) -> Result<Self, ArchiveError> {
+        let key = Self(SecretKey::from_bytes(bytes).map_err(|error| secret_key_error(&error))?);
+        let public = key.public_key()?;
+        minisign::sign(Some(&public.0), &key.0, Cursor::new(b""), Some(""), None)
+            .map_err(|error| secret_key_error(&error))?;
+        Ok(key)
     }
 
     /// The text of a secret key file without a password, as `minisign -G -W` writes it. Fails for a key that came from a
@@ -206,7 +229,6 @@ impl TrustedKeys {
         if candidates.peek().is_none() {
             return Err(SignatureError::UnknownKey(key_id));
         }
-        // Signatures of the bytes themselves instead of their hash are from before minisign 0.9, and not accepted.
         if !candidates.any(|key| minisign::verify(&key.0, &signature, Cursor::new(bytes), true, false, false).is_ok()) {
             return Err(SignatureError::Mismatch(key_id));
         }
@@ -235,5 +257,10 @@ fn parse_signature(minisig: &str) -> Result<SignatureBox, SignatureError> {
     if !well_formed || !global_well_formed {
         return Err(bad("a signature in it has a wrong length"));
     }
-    SignatureBox::from_string(minisig).map_err(|error| SignatureError::NotASignature(error.to_string()))
+    let parsed =
+        SignatureBox::from_string(minisig).map_err(|error| SignatureError::NotASignature(error.to_string()))?;
+    if !parsed.is_prehashed() {
+        return Err(bad("it signs the bytes instead of their hash, as minisign before 0.9 did"));
+    }
+    Ok(parsed)
 }
