@@ -88,7 +88,7 @@ async fn from_member(
     };
     let (sealed, inspected) = part::settle(work, &mut [&mut upload]).await?;
     let part = upload.describe(&sealed).await?;
-    Ok(describe(status, part, inspected))
+    Ok(describe(status, part, &inspected))
 }
 
 enum Message {
@@ -135,7 +135,7 @@ fn seal(mut queue: mpsc::Receiver<Message>, mut writer: PartWriter) -> Result<(S
     Ok((part::finish(writer)?.sealed, inspected))
 }
 
-fn describe(status: &MemberStatus, part: Part, inspected: Inspected) -> Captured {
+fn describe(status: &MemberStatus, part: Part, inspected: &Inspected) -> Captured {
     let facts = inspected.as_ref().ok();
     let revision = facts.map_or(status.revision, |facts| facts.revision);
     let record = EtcdRecord::Captured {

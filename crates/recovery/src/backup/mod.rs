@@ -115,7 +115,7 @@ pub async fn create(context: &Context, request: Request, progress: Progress) -> 
         cancel: context.cancel.child_token(),
     };
     let _cancel_stragglers = shared.cancel.clone().drop_guard();
-    let work = tracing::Instrument::instrument(run(context, &shared, &request), span);
+    let work = Box::pin(tracing::Instrument::instrument(run(context, &shared, &request), span));
     let captured = context.cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled));
     let result = match captured {
         // The commit is not cancelled half-way: nobody could say whether it had happened.

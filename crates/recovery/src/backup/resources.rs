@@ -157,7 +157,7 @@ impl Writer {
             let Some(kind) = self.types.get(position).cloned() else { return Err(Error::Lost("listing")) };
             match event {
                 ListEvent::Page(page) => self.page(&kind, &page)?,
-                ListEvent::Restarted { reason } => self.restart(&kind, &reason)?,
+                ListEvent::Restarted { reason } => self.restart(&kind, &reason),
                 ListEvent::Finished { resource_version, .. } => self.end(&kind, resource_version, None),
                 ListEvent::Failed(error) => self.end(&kind, String::new(), Some(&error)),
             }
@@ -254,13 +254,12 @@ impl Writer {
     }
 
     /// What was written of the list so far is void: its lines lie outside the range that will be recorded.
-    fn restart(&mut self, kind: &ResourceType, reason: &str) -> Result<()> {
+    fn restart(&mut self, kind: &ResourceType, reason: &str) {
         let restarts = self.current(kind).coverage.restarts + 1;
         tracing::warn!(resource = %kind.group_resource(), restarts, reason, "the list had expired and begins again");
         let mut current = self.current(kind);
         current.coverage.restarts = restarts;
         self.current = Some(current);
-        Ok(())
     }
 
     fn unfit(&mut self, kind: &ResourceType, current: &mut Current, json: &[u8], reason: String) {

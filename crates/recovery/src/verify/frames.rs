@@ -19,12 +19,11 @@ impl<R: Read> FrameCheck<R> {
 
     fn pass(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let (mut hasher, left, frame) = match self.current.take() {
-                Some(current) => current,
-                None => {
-                    let frame = self.frames.next().ok_or_else(|| invalid("the lookup lacks the last frames"))?;
-                    (Sha256::new(), frame.plain_length, frame)
-                }
+            let (mut hasher, left, frame) = if let Some(current) = self.current.take() {
+                current
+            } else {
+                let frame = self.frames.next().ok_or_else(|| invalid("the lookup lacks the last frames"))?;
+                (Sha256::new(), frame.plain_length, frame)
             };
             let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
             let (now, later) = bytes.split_at(taken);

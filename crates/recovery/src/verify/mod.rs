@@ -86,15 +86,13 @@ pub async fn verify(catalog: &Catalog, wanted: &BackupRef, identities: Option<Ar
     report.note("manifest", Ok(signed))?;
     report.note("chain", chain_link(catalog, &backup).await)?;
     report.note("files", files(&backup).await)?;
-    match identities {
-        Some(identities) => open(&mut report, &backup, &identities).await?,
-        None => {
-            for part in &manifest.parts {
-                report.note(format!("{} stored", part.name), stored(&backup, part).await)?;
-            }
-            let reason = "the content of the parts: give --identity to open them";
-            report.not_checked.push(reason.to_owned());
+    if let Some(identities) = identities {
+        open(&mut report, &backup, &identities).await?;
+    } else {
+        for part in &manifest.parts {
+            report.note(part.name.stored_name(), stored(&backup, part).await)?;
         }
+        report.not_checked.push("the content of the parts: a recovery identity is needed to open them".to_owned());
     }
     Ok(report)
 }
@@ -154,9 +152,9 @@ async fn stored(backup: &Backup, part: &Part) -> Result<String> {
 /// Opens every part.
 async fn open(report: &mut Report, backup: &Backup, identities: &Arc<Identities>) -> Result<()> {
     let handle = Handle::current();
-    let blocking = |name, work: fn(&Handle, &Backup, &Identities) -> Result<Vec<(String, Result<String>)>>| {
+    let blocking = |name, work: fn(&Handle, &Backup, &Identities) -> Outcomes| {
         let (handle, backup, identities) = (handle.clone(), backup.clone(), Arc::clone(identities));
-        run_blocking(name, move || work(&handle, &backup, &identities))
+        run_blocking(name, move || Ok(work(&handle, &backup, &identities)))
     };
     let (etcd, objects) =
         tokio::try_join!(blocking("checking etcd", open_etcd), blocking("checking the objects", open_objects))?;
@@ -166,14 +164,17 @@ async fn open(report: &mut Report, backup: &Backup, identities: &Arc<Identities>
     Ok(())
 }
 
-fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Result<Vec<(String, Result<String>)>> {
-    let Some(part) = backup.manifest().part(&PartName::ETCD) else { return Ok(Vec::new()) };
+/// Checks by name, and what came out.
+type Outcomes = Vec<(String, Result<String>)>;
+
+fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Outcomes {
+    let Some(part) = backup.manifest().part(&PartName::ETCD) else { return Vec::new() };
     let outcome = inspect_etcd(handle, backup, identities, part).map_err(backup.part_error(&PartName::ETCD));
     let outcome = outcome.and_then(|facts| {
         let coverage = read_coverage(handle, backup, identities)?;
         compare_etcd(backup, &coverage, &facts)
     });
-    Ok(vec![(PartName::ETCD.to_string(), outcome)])
+    vec![(PartName::ETCD.to_string(), outcome)]
 }
 
 fn inspect_etcd(handle: &Handle, backup: &Backup, identities: &Identities, part: &Part) -> Result<SnapshotFacts> {
@@ -205,7 +206,7 @@ pub(crate) fn compare_etcd(backup: &Backup, coverage: &Coverage, facts: &Snapsho
     ))
 }
 
-fn open_objects(handle: &Handle, backup: &Backup, identities: &Identities) -> Result<Vec<(String, Result<String>)>> {
+fn open_objects(handle: &Handle, backup: &Backup, identities: &Identities) -> Outcomes {
     let mut outcomes = Vec::new();
     let coverage = read_coverage(handle, backup, identities);
     let described = coverage.as_ref().map_or_else(|_| String::new(), describe_coverage);
@@ -214,14 +215,14 @@ fn open_objects(handle: &Handle, backup: &Backup, identities: &Identities) -> Re
             outcomes.push((PartName::COVERAGE.to_string(), Ok(described)));
             coverage
         }
-        Err(error) => return Ok(vec![(PartName::COVERAGE.to_string(), Err(error))]),
+        Err(error) => return vec![(PartName::COVERAGE.to_string(), Err(error))],
     };
     if backup.manifest().part(&PartName::RESOURCES).is_some() {
         let outcome = content::check(handle, backup, identities, &coverage);
         let names = [PartName::RESOURCES, PartName::INDEX, PartName::LOOKUP].map(|name| name.to_string());
         outcomes.push((names.join(", "), outcome));
     }
-    Ok(outcomes)
+    outcomes
 }
 
 fn describe_coverage(coverage: &Coverage) -> String {
