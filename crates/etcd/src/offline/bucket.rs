@@ -113,9 +113,10 @@ impl BucketLeaf {
             }
             previous = name;
             let name = Name::parse(name);
+            let page = value.get(BUCKET_HEADER..).ok_or(Problem::Bucket)?;
             let root = u64_at(value, 0).ok_or(Problem::Bucket)?;
             let contents = if root == 0 {
-                leaf.inline(name, value.get(BUCKET_HEADER..).ok_or(Problem::Bucket)?, prefixes)?
+                leaf.inline(name, page, prefixes)?
             } else {
                 Contents::Page(u32::try_from(root).map_err(|_| Problem::OutOfBounds)?)
             };

@@ -1,11 +1,15 @@
 //! Reading a snapshot file without etcd: one pass over the bytes, in any pieces, in little memory.
 
 mod bucket;
+#[cfg(test)]
+mod craft;
 mod error;
 mod format;
 mod pages;
 mod run;
 mod table;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod value;
 

@@ -45,12 +45,14 @@ pub async fn etcdutl_minor(etcdutl: &Path) -> Result<Minor, EtcdError> {
         .ok_or_else(|| failed(etcdutl, format!("'version' printed '{}'", tail(&output.stdout))))
 }
 
-/// Makes a data directory out of a snapshot by `etcdutl snapshot restore`.
-pub async fn rebuild(rebuild: &Rebuild) -> Result<(), EtcdError> {
+/// Makes a data directory out of a snapshot by `etcdutl snapshot restore`, and gives the version of `etcdutl`, which is
+/// the one that the directory is for.
+///
+/// A snapshot of an older minor version is fine. One of a newer version is refused: etcdutl 3.6 restores a snapshot of
+/// 3.7 without complaint, but etcd 3.6 then does not start from it.
+pub async fn rebuild(rebuild: &Rebuild) -> Result<Minor, EtcdError> {
     let etcdutl = etcdutl_minor(&rebuild.etcdutl).await?;
-    if let Some(snapshot) = rebuild.minor
-        && snapshot > etcdutl
-    {
+    if let Some(snapshot) = rebuild.minor.filter(|snapshot| *snapshot > etcdutl) {
         return Err(EtcdError::EtcdutlVersion { etcdutl, snapshot });
     }
     let mut command = Command::new(&rebuild.etcdutl);
@@ -63,7 +65,8 @@ pub async fn rebuild(rebuild: &Rebuild) -> Result<(), EtcdError> {
     if rebuild.bump_revision > 0 {
         command.args(["--bump-revision", &rebuild.bump_revision.to_string(), "--mark-compacted"]);
     }
-    run(&rebuild.etcdutl, &mut command).await.map(drop)
+    run(&rebuild.etcdutl, &mut command).await?;
+    Ok(etcdutl)
 }
 
 /// Runs a command without input and environment; dropping the future ends it.
