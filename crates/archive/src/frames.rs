@@ -4,14 +4,14 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use age::Decryptor;
 use age::stream::StreamReader;
+use age::{DecryptError, Decryptor};
 use lifeboat_model::Digest;
 use zstd::bulk::Decompressor;
 
 use crate::MAX_HEADER_BYTES;
 use crate::error::{ArchiveError, Damage};
-use crate::keys::{Identities, open_error};
+use crate::keys::{Identities, unwrap_error};
 use crate::seal::{Frame, FrameSize};
 
 /// age seals its plaintext in chunks of so many bytes (<https://c2sp.org/age#payload>), each followed by a tag.
@@ -69,17 +69,14 @@ impl<R: Read + Seek> FrameReader<R> {
         let head = 0..stored_bytes.min(MAX_HEADER_BYTES);
         let window = Window::new(stored_bytes);
         window.set(head.start, fetch(&mut source, head, stored_bytes)?);
-        // Nothing of the source is read here any more, so that an I/O error can only mean a damaged header.
-        let classify = |error| match open_error(error) {
-            ArchiveError::Io(error) => Damage::Header { reason: error.to_string() }.into(),
-            other => other,
-        };
+        let bad_header = |error: DecryptError| Damage::Header { reason: error.to_string() };
         let mut buffered = BufReader::new(window.clone());
-        let decryptor = Decryptor::new_buffered(&mut buffered).map_err(classify)?;
-        drop(decryptor);
+        // Read twice: the first reading only tells how long the header is.
+        drop(Decryptor::new_buffered(&mut buffered).map_err(bad_header)?);
         let payload_offset = buffered.stream_position()?;
         buffered.rewind()?;
-        let age = Decryptor::new_buffered(buffered).and_then(|d| d.decrypt(identities.iter())).map_err(classify)?;
+        let decryptor = Decryptor::new_buffered(buffered).map_err(bad_header)?;
+        let age = decryptor.decrypt(identities.iter()).map_err(unwrap_error)?;
         let zstd = Decompressor::new()?;
         Ok(Self { source, window, age, position: 0, zstd, payload_offset, stored_bytes, failed: false })
     }

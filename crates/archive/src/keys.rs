@@ -8,7 +8,7 @@ use std::sync::Arc;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::{DecryptError, EncryptError, NoCallbacks, plugin, tag, tagpq, x25519};
 
-use crate::error::{ArchiveError, excerpt};
+use crate::error::{ArchiveError, Damage, excerpt};
 use crate::prompt::{Callbacks, NoPrompt, PluginPrompt};
 
 /// Identity files are a few hundred bytes; a megabyte of them is a mistake.
@@ -162,15 +162,14 @@ impl fmt::Debug for Identities {
     }
 }
 
-/// Tells a part that these identities cannot open from one that nobody can.
-pub(crate) fn open_error(error: DecryptError) -> ArchiveError {
+/// Why age finds no key in a header. The part itself is not read while it looks: an I/O error is a plugin's.
+pub(crate) fn unwrap_error(error: DecryptError) -> ArchiveError {
     match error {
         DecryptError::NoMatchingKeys => ArchiveError::WrongIdentity,
-        DecryptError::Io(error) => error.into(),
-        DecryptError::Plugin(_) | DecryptError::PluginResolve(_) | DecryptError::KeyDecryptionFailed => {
-            ArchiveError::IdentityFailed(Box::new(error))
+        DecryptError::InvalidHeader | DecryptError::InvalidMac | DecryptError::DecryptionFailed => {
+            Damage::Header { reason: error.to_string() }.into()
         }
-        other => crate::Damage::Header { reason: other.to_string() }.into(),
+        other => ArchiveError::IdentityFailed(Box::new(other)),
     }
 }
 

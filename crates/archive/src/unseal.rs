@@ -2,13 +2,13 @@
 
 use std::io::{self, BufReader, Read};
 
-use age::Decryptor;
 use age::stream::StreamReader;
+use age::{DecryptError, Decryptor};
 use sha2::{Digest as _, Sha256};
 use zstd::stream::read::Decoder;
 
 use crate::error::{ArchiveError, Damage, Side};
-use crate::keys::{Identities, open_error};
+use crate::keys::{Identities, unwrap_error};
 use crate::metering::{Meter, MeteredReader};
 use crate::seal::Sealed;
 use crate::{MAX_HEADER_BYTES, MAX_WINDOW_LOG};
@@ -38,12 +38,14 @@ impl<R: Read> SealedReader<R> {
     /// Reads the age header and unwraps its key with one of `identities`.
     pub fn new(source: R, identities: &Identities, expected: &Sealed) -> Result<Self, ArchiveError> {
         let (source, meter) = MeteredReader::new(source, expected.stored_bytes.min(MAX_HEADER_BYTES));
-        let classify = |error| match open_error(error) {
-            ArchiveError::Io(error) => classify(&meter, error),
-            other => other,
-        };
-        let decryptor = Decryptor::new_buffered(BufReader::new(source)).map_err(classify)?;
-        let age = decryptor.decrypt(identities.iter()).map_err(classify)?;
+        let decryptor = Decryptor::new_buffered(BufReader::new(source)).map_err(|error| match error {
+            DecryptError::Io(error) => match classify(&meter, error) {
+                ArchiveError::Damaged(damage) => header_damage(&damage, expected).into(),
+                other => other,
+            },
+            other => Damage::Header { reason: other.to_string() }.into(),
+        })?;
+        let age = decryptor.decrypt(identities.iter()).map_err(unwrap_error)?;
         meter.lock().limit = expected.stored_bytes;
         let mut plain = Decoder::new(age)?;
         plain.window_log_max(MAX_WINDOW_LOG)?;
@@ -98,6 +100,17 @@ fn check_side(side: Side, expected: (u64, lifeboat_model::Digest), bytes: u64, h
     }
     let actual = hasher.into();
     if actual == digest { Ok(()) } else { Err(Damage::Digest { side, expected: digest, actual }) }
+}
+
+/// A header is bounded by its own limit, or by the size of the part.
+fn header_damage(damage: &Damage, expected: &Sealed) -> Damage {
+    let reason = match damage {
+        Damage::TooLong { .. } if expected.stored_bytes > MAX_HEADER_BYTES => {
+            format!("its header has more than {MAX_HEADER_BYTES} bytes")
+        }
+        _ => "it ends within its header".to_owned(),
+    };
+    Damage::Header { reason }
 }
 
 /// Tells a failing source from a damaged part.

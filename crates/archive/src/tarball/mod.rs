@@ -12,5 +12,5 @@ const BLOCK: usize = 512;
 
 /// Bytes of padding after `size` bytes of data.
 fn padding(size: u64) -> u64 {
-    size.next_multiple_of(BLOCK as u64) - size
+    (BLOCK as u64 - size % BLOCK as u64) % BLOCK as u64
 }

@@ -162,7 +162,7 @@ impl<R: Read> TarReader<R> {
 
     fn skip_rest(&mut self) -> Result<(), ArchiveError> {
         let at = self.position;
-        let rest = self.unread + self.padding;
+        let rest = self.unread.saturating_add(self.padding);
         let skipped = io::copy(&mut self.source.by_ref().take(rest), &mut io::sink())?;
         self.position += skipped;
         (self.unread, self.padding) = (0, 0);
@@ -205,7 +205,8 @@ impl<R: Read> TarEntry<'_, R> {
 
     /// All of its data, as far as it has not been read yet.
     pub fn into_bytes(mut self) -> Result<Vec<u8>, ArchiveError> {
-        let mut bytes = Vec::with_capacity(usize::try_from(self.reader.unread).unwrap_or_default());
+        // The size is only a claim until the bytes are there.
+        let mut bytes = Vec::with_capacity(usize::try_from(self.reader.unread.min(64 * 1024)).unwrap_or_default());
         self.read_to_end(&mut bytes)?;
         Ok(bytes)
     }

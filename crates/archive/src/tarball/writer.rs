@@ -70,7 +70,7 @@ impl<W: Write> TarWriter<W> {
         self.sink.write_all(data)?;
         let padding = usize::try_from(padding(length)).unwrap_or_default();
         self.sink.write_all([0; BLOCK].get(..padding).unwrap_or_default())?;
-        self.position = span.offset + length.next_multiple_of(BLOCK as u64);
+        self.position = span.offset + length + padding as u64;
         Ok(span)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read, Write};
 
-use lifeboat_archive::{ArchiveError, Frame, FrameSize, SealOptions, SealedReader, SealedWriter};
+use lifeboat_archive::{ArchiveError, Frame, FrameReader, FrameSize, SealOptions, SealedReader, SealedWriter};
 use lifeboat_model::Digest;
 use proptest::prelude::*;
 
@@ -132,6 +132,19 @@ fn an_empty_part_is_a_part() {
     assert!(finished.frames.is_empty());
     assert_eq!(finished.sealed, promise(b"", &finished.sink));
     assert_eq!(open(&finished.sink, &finished.sealed).unwrap(), b"");
+}
+
+#[test]
+fn a_header_that_no_reader_takes_is_not_written() {
+    let recipient = KEY.file.recipient();
+    let many = |count| lifeboat_archive::Recipients::parse(vec![recipient; count]).unwrap();
+    let seal = |count| SealedWriter::new(Vec::new(), &many(count), SealOptions::default());
+    assert!(matches!(seal(400).map(drop), Err(ArchiveError::HeaderTooLong { bytes: 39_000.. })));
+    let mut writer = seal(300).unwrap();
+    writer.write_all(b"plain").unwrap();
+    let finished = writer.finish().unwrap();
+    assert_eq!(open(&finished.sink, &finished.sealed).unwrap(), b"plain");
+    FrameReader::open(io::Cursor::new(&finished.sink), &KEY.identities, finished.sealed.stored_bytes).unwrap();
 }
 
 #[test]

@@ -37,7 +37,9 @@ fn age_zstd_and_tar_open_a_part() {
     }
     let dir = tempfile::tempdir().unwrap();
     let long = format!("resources/core/v1/configmaps/{}/{}.json", "n".repeat(63), "x".repeat(240));
-    let files = [("resources/core/v1/nodes/_cluster/a.json", sample(1 << 20)), (&long[..], sample(3000))];
+    let mut files = vec![("resources/core/v1/nodes/_cluster/a.json".to_owned(), sample(1 << 20)), (long, sample(3000))];
+    // About the length where a name no longer fits its header.
+    files.extend((98..103).map(|length| ("é".repeat(20) + &"x".repeat(length - 40), sample(length))));
     let options = SealOptions { frame_size: FrameSize::new(100_000), record_frames: true, ..SealOptions::default() };
     let mut tar = TarWriter::new(SealedWriter::new(Vec::new(), &KEY.recipients, options).unwrap());
     for (path, data) in &files {
