@@ -76,7 +76,7 @@ pub enum Error {
         resource: String,
         /// The HTTP status.
         status: u16,
-        /// The machine-readable reason, such as `InternalError`; may be empty.
+        /// The machine-readable reason, such as `InternalError`; without one, HTTP's words for the status.
         reason: String,
         /// What the API server says.
         message: String,

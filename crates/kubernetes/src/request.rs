@@ -118,6 +118,7 @@ impl Cluster {
         // A token that could not be renewed comes wrapped, as any failure of a layer above the connection.
         let source = match error {
             kube::Error::Service(source) => source,
+            kube::Error::HyperError(source) => source.into(),
             error => error.into(),
         };
         match source.downcast::<AuthError>() {
@@ -135,9 +136,11 @@ impl Cluster {
 /// The error that an answer other than a success stands for.
 fn refusal(request: &Request<'_>, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
     // Proxies and the aggregator answer in plain text; only the API server itself sends a Status.
-    let (reason, message) = match serde_json::from_slice::<Status>(body) {
-        Ok(status) => (printable(&status.reason), printable(&status.message)),
-        Err(_) => (String::new(), printable(String::from_utf8_lossy(body).trim())),
+    let (reason, message) = if let Ok(status) = serde_json::from_slice::<Status>(body) {
+        (printable(&status.reason), printable(&status.message))
+    } else {
+        let phrase = status.canonical_reason().unwrap_or("unknown status");
+        (phrase.to_owned(), printable(String::from_utf8_lossy(body).trim()))
     };
     let resource = request.resource.to_owned();
     match status {
@@ -183,7 +186,10 @@ mod tests {
         assert!(matches!(refused(410, &none, ""), Error::Expired { .. }));
         assert!(matches!(refused(405, &none, ""), Error::Server { status: 405, .. }));
         let error = refused(503, &none, "service\u{1b}[31m unavailable");
-        assert_eq!(error.to_string(), "the API server answered 503  for deployments.apps: service [31m unavailable");
+        assert_eq!(
+            error.to_string(),
+            "the API server answered 503 Service Unavailable for deployments.apps: service [31m unavailable"
+        );
         assert!(error.is_transient());
     }
 

@@ -15,7 +15,7 @@ pub struct Retry {
     /// The longest wait, before the random part. A `Retry-After` of the server that is longer is obeyed.
     pub max_delay: Duration,
     /// How much time one list may spend in all on failed requests and on the waits between them. The time in which
-    /// it gets on, or waits for its consumer, does not count.
+    /// it gets on, or waits for its consumer, does not count. Zero stands for a single attempt.
     pub budget: Duration,
 }
 
@@ -27,11 +27,6 @@ impl Default for Retry {
             budget: Duration::from_mins(1),
         }
     }
-}
-
-impl Retry {
-    /// One attempt only.
-    pub const NEVER: Self = Self { min_delay: Duration::ZERO, max_delay: Duration::ZERO, budget: Duration::ZERO };
 }
 
 /// The attempts of one list.
@@ -55,7 +50,7 @@ impl Attempts {
         let asked = if let Error::Throttled { retry_after, .. } = &error { *retry_after } else { None };
         let delay = self.delays.next().unwrap_or(self.retry.max_delay).max(asked.unwrap_or_default());
         let spent = began.elapsed().saturating_add(delay);
-        if spent > self.left || self.retry == Retry::NEVER {
+        if spent >= self.left {
             return Err(error);
         }
         self.left = self.left.saturating_sub(spent);

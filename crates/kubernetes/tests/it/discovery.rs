@@ -3,7 +3,7 @@
 use lifeboat_kubernetes::Error;
 use lifeboat_model::ResourceType;
 
-use crate::fake::{Fake, Reply};
+use crate::fake::{BRIEF, Fake, Reply};
 
 fn names(types: &[ResourceType]) -> Vec<String> {
     types.iter().map(|kind| format!("{}/{}", kind.api_version(), kind.resource)).collect()
@@ -41,7 +41,7 @@ fn old_server(path: &str) -> Reply {
 
 #[tokio::test]
 async fn the_older_form_is_understood_and_a_silent_api_is_a_failure() {
-    let fake = Fake::start(old_server).await;
+    let fake = Fake::start_with(BRIEF, old_server).await;
     let found = fake.cluster.discover().await.unwrap();
     assert_eq!(names(&found.types), ["v1/pods", "batch/v1/jobs", "batch/v1beta1/cronjobs"]);
     let pods = &found.types[0];
@@ -75,7 +75,7 @@ async fn the_beta_form_is_understood() {
 #[tokio::test]
 async fn a_passing_fault_is_survived_and_a_lasting_one_is_an_error() {
     let mut count = 0;
-    let fake = Fake::start(move |path| {
+    let fake = Fake::start_with(BRIEF, move |path| {
         count += 1;
         if count % 2 == 1 { Reply::status(503, "ServiceUnavailable", "starting") } else { old_server(path) }
     });
@@ -83,7 +83,7 @@ async fn a_passing_fault_is_survived_and_a_lasting_one_is_an_error() {
 
     let fake = Fake::start(|_| Reply::status(401, "Unauthorized", "who?")).await;
     assert!(matches!(fake.cluster.discover().await, Err(Error::Unauthorized { .. })));
-    let fake = Fake::start(|_| Reply::HangUp).await;
+    let fake = Fake::start_with(BRIEF, |_| Reply::HangUp).await;
     assert!(matches!(fake.cluster.discover().await, Err(Error::Unreachable { .. })));
     let fake = Fake::start(|_| Reply::ok("<html>")).await;
     assert!(matches!(fake.cluster.discover().await, Err(Error::Decode { .. })));
