@@ -149,6 +149,15 @@ fn other_plain_bytes_than_promised_are_found() {
 }
 
 #[test]
+fn other_stored_bytes_than_promised_are_found() {
+    // Sealed anew, an equal part has another digest, and, once in a while, the same length.
+    let (_, stored, sealed) = small_part();
+    let promised = Sealed { stored_sha256: Digest::of(b"the part that was signed"), ..sealed };
+    let found = damage(open(&stored, &promised).unwrap_err());
+    assert!(matches!(found, Damage::Digest { side: Side::Stored, .. }), "{found:?}");
+}
+
+#[test]
 fn a_bomb_is_not_unpacked() {
     let zeros = 1 << 30;
     let mut packed = zstd::Encoder::new(Vec::new(), 1).unwrap();
