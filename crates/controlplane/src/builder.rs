@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::controllers::Controller;
+use crate::etcd::holds_data;
 use crate::{Binaries, ControlPlane, Error, ProcessSpec, Result};
 
 /// How a [`ControlPlane`] is to be; made by [`ControlPlane::builder`].
@@ -52,6 +53,9 @@ impl Options {
         }
         if self.members > 1 && self.etcd_data_dir.is_some() {
             return invalid("an existing etcd data directory is of one member; ask for one");
+        }
+        if let Some(dir) = &self.etcd_data_dir {
+            holds_data(dir)?;
         }
         if !self.api_server && (!self.controllers.is_empty() || self.kwok_nodes > 0) {
             return invalid("controller manager, scheduler and nodes need the API server");
@@ -113,8 +117,10 @@ impl Builder {
         self
     }
 
-    /// Fixes etcd's ports, so that they stay the same from one start to the next: member *i* serves clients on
-    /// `port + 2i` and its peers on the port after that.
+    /// Fixes the port on which etcd serves clients, so that it stays the same from one start to the next: member *i*
+    /// gets `port + i`.
+    ///
+    /// Several members have their peers' ports right after those; a single member, which has no peers, any.
     #[must_use]
     pub fn etcd_port(mut self, port: u16) -> Self {
         self.0.etcd_port = Some(port);

@@ -1,12 +1,12 @@
 //! The members of the control plane's etcd.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::builder::Options;
 use crate::client::Client;
 use crate::pki::{Credentials, Pki};
-use crate::{Process, Result};
+use crate::{Error, Process, Result};
 
 /// How long a member may take to leave its data in order before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -100,6 +100,14 @@ impl Member {
             process.stop(GRACE).await;
         }
     }
+}
+
+/// Refuses a folder that is no data directory: etcd would take it for a new and empty one.
+pub(crate) fn holds_data(dir: &Path) -> Result<()> {
+    if dir.join("member").is_dir() {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!("'{}' is no etcd data directory: it has no folder 'member'", dir.display())))
 }
 
 /// The value of `--initial-cluster`.

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use crate::builder::Options;
 use crate::client::Client;
 use crate::controllers::Controller;
-use crate::etcd::{EtcdAccess, Member, initial_cluster};
+use crate::etcd::{EtcdAccess, Member, holds_data, initial_cluster};
 use crate::files::{at, private_dir, write_private};
 use crate::kubeconfig::{file_name, kubeconfig};
 use crate::pki::{ADMIN, Credentials, Pki};
@@ -63,14 +63,11 @@ impl ControlPlane {
         while let Err(e) = self.try_start_etcd().await {
             again_if_port_taken(e, &mut tries)?;
             self.stop_etcd().await;
-            if self.options.etcd_port.is_some() {
-                sleep(PORT_WAIT).await;
-                continue;
-            }
             // Members that did start know the others by the old ports.
             remove_dirs(&new)?;
-            for member in &mut self.members {
-                [member.client_port, member.peer_port] = free_ports()?;
+            sleep(PORT_WAIT).await;
+            for (member, index) in self.members.iter_mut().zip(0..) {
+                [member.client_port, member.peer_port] = ports(&self.options, index)?;
             }
         }
         self.write_kubeconfigs()?;
@@ -80,11 +77,8 @@ impl ControlPlane {
         tries = 1;
         while let Err(e) = self.try_start_api_server().await {
             again_if_port_taken(e, &mut tries)?;
-            if self.options.api_port.is_some() {
-                sleep(PORT_WAIT).await;
-                continue;
-            }
-            self.api_port = free_port()?;
+            sleep(PORT_WAIT).await;
+            self.api_port = self.options.api_port.map_or_else(free_port, Ok)?;
             self.write_kubeconfigs()?;
         }
         Ok(())
@@ -148,8 +142,10 @@ impl ControlPlane {
 
     /// Lets the next [`ControlPlane::start_etcd`] begin with another data directory, as [`Builder::etcd_data_dir`].
     pub fn use_etcd_data_dir(&mut self, dir: impl Into<PathBuf>) -> Result<()> {
+        let dir = dir.into();
+        holds_data(&dir)?;
         match self.members.as_mut_slice() {
-            [member] if !member.is_running() => member.data_dir = dir.into(),
+            [member] if !member.is_running() => member.data_dir = dir,
             [_] => return Err(Error::Invalid("etcd must be stopped before its data directory changes".to_owned())),
             _ => return Err(Error::Invalid("an existing etcd data directory is of one member".to_owned())),
         }
@@ -290,15 +286,21 @@ impl ControlPlane {
 /// A member that is not started yet.
 fn member(options: &Options, index: u16) -> Result<Member> {
     let name = format!("etcd-{index}");
-    let [client_port, peer_port] = match options.etcd_port {
-        None => free_ports()?,
-        Some(first) => first
-            .checked_add(2 * index)
-            .and_then(|port| Some([port, port.checked_add(1)?]))
-            .ok_or_else(|| Error::Invalid(format!("there are no ports for {name} from {first} on")))?,
-    };
+    let [client_port, peer_port] = ports(options, index)?;
     let data_dir = options.etcd_data_dir.clone().unwrap_or_else(|| options.dir.join(&name));
     Ok(Member { name, data_dir, client_port, peer_port, process: None })
+}
+
+/// The ports of a member for clients and for peers: as the options say, otherwise free ones.
+fn ports(options: &Options, index: u16) -> Result<[u16; 2]> {
+    let Some(first) = options.etcd_port else { return free_ports() };
+    let port = |offset: u16| {
+        let none = || Error::Invalid(format!("etcd's ports from {first} on go beyond {}", u16::MAX));
+        first.checked_add(offset).ok_or_else(none)
+    };
+    // The peer port of a single member need not stay: nobody asks there, and its data may name another.
+    let peer_port = if options.members == 1 { free_port() } else { port(options.members.saturating_add(index)) };
+    Ok([port(index)?, peer_port?])
 }
 
 /// Lets a start be tried once more if that may help.

@@ -188,7 +188,8 @@ async fn it_boots_from_a_restored_etcd_after_the_disaster() {
     etcdctl_as(&cluster.etcd(), &["snapshot", "save", snapshot.to_str().unwrap()]);
     cluster.kubectl(&["create", "configmap", "lost"]);
 
-    assert!(cluster.use_etcd_data_dir("/nonexistent").is_err(), "etcd still runs");
+    let own = cluster.etcd_data_dirs().remove(0);
+    assert!(cluster.use_etcd_data_dir(&own).is_err(), "etcd still runs");
     cluster.destroy_etcd_data().await.unwrap();
     assert!(!cluster.etcd_data_dirs()[0].exists());
     assert_eq!(cluster.etcd_pids(), [None]);
@@ -268,12 +269,16 @@ async fn a_port_that_stays_taken_is_an_error_with_the_log() {
 async fn what_cannot_work_is_refused_before_anything_starts() {
     let dir = TempDir::new().unwrap();
     let plane = dir.path().join("plane");
+    let data = dir.path().join("data");
+    fs::create_dir_all(data.join("member")).unwrap();
     let builder = || ControlPlane::builder(binaries(), &plane);
     for wrong in [
         builder().etcd_members(0),
-        builder().etcd_members(3).etcd_data_dir("/nonexistent"),
+        builder().etcd_members(3).etcd_data_dir(&data),
+        // etcd would make an empty one.
+        builder().etcd_data_dir(dir.path()),
         builder().etcd_only().with_scheduler(),
-        builder().etcd_members(2).etcd_port(u16::MAX - 1),
+        builder().etcd_members(2).etcd_port(u16::MAX - 2),
     ] {
         let error = wrong.start().await.unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{error}");
