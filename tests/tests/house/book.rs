@@ -17,7 +17,7 @@ const UPDATE: &str = "LIFEBOAT_TEST_UPDATE";
 const MARKS: [&str; 10] = ["sh", "console", "text", "yaml", "json", "jsonl", "rust", "toml", "promql", "ini"];
 
 /// The pages of the book.
-pub(super) fn pages() -> Vec<String> {
+pub(crate) fn pages() -> Vec<String> {
     files().into_iter().filter(|path| path.starts_with("docs/src/") && has_extension(&path, "md")).collect()
 }
 
@@ -26,14 +26,14 @@ fn markdown() -> Vec<String> {
 }
 
 /// A fenced block of a page.
-pub(super) struct Block {
-    pub(super) mark: String,
-    pub(super) line: usize,
-    pub(super) text: String,
+pub(crate) struct Block {
+    pub(crate) mark: String,
+    pub(crate) line: usize,
+    pub(crate) text: String,
 }
 
 /// The blocks of a page, and the page without them.
-pub(super) fn blocks(page: &str) -> (Vec<Block>, String) {
+pub(crate) fn blocks(page: &str) -> (Vec<Block>, String) {
     let (mut blocks, mut rest) = (Vec::new(), String::new());
     let mut open: Option<Block> = None;
     for (number, line) in page.lines().enumerate() {

@@ -1,7 +1,8 @@
 //! The rules of the house that no compiler checks: which crate may use which, that generated files are those of the
 //! code, and that the docs tell the truth as far as a program can judge.
 
-mod book;
+pub(crate) mod book;
+mod format;
 mod layering;
 mod schema;
 mod tidiness;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The folder of the repository.
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
@@ -32,7 +33,7 @@ fn files() -> Vec<String> {
     files
 }
 
-fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 

@@ -1,6 +1,6 @@
 //! What must not be left lying about.
 
-use super::{files, has_extension, read, root};
+use super::{files, has_extension, read};
 
 /// Endings of files that hold text of ours.
 const TEXTS: [&str; 9] = [".rs", ".md", ".toml", ".yaml", ".yml", ".sh", ".json", "/run", "/test"];
