@@ -66,3 +66,101 @@ fn reason_against(
         Ok(status)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::cluster::Alarm;
+
+    fn member_status() -> impl Strategy<Value = MemberStatus> {
+        let cluster_id = prop_oneof![30 => Just(1_u64), 1 => Just(2)];
+        let applied = prop_oneof![0_u64..3_000, 9_000_u64..12_000];
+        let alarm = (1_u64..5, prop_oneof![Just(AlarmKind::NoSpace), Just(AlarmKind::Corrupt)]);
+        let alarm = alarm.prop_map(|(member_id, kind)| Alarm { member_id, kind });
+        let leader = prop_oneof![4 => (1_u64..5).prop_map(Some), 1 => Just(None)];
+        let alarms = proptest::collection::vec(alarm, 0..2);
+        (1_u64..5, cluster_id, applied, leader, any::<bool>(), alarms).prop_map(
+            |(member_id, cluster_id, raft_applied_index, leader, is_learner, alarms)| MemberStatus {
+                member_id,
+                cluster_id,
+                version: "3.6.16".to_owned(),
+                db_size: 0,
+                db_size_in_use: 0,
+                revision: 1,
+                raft_term: 2,
+                raft_index: raft_applied_index,
+                raft_applied_index,
+                is_learner,
+                leader,
+                alarms,
+                errors: Vec::new(),
+            },
+        )
+    }
+
+    fn members() -> impl Strategy<Value = Vec<EndpointStatus>> {
+        let status = prop_oneof![5 => member_status().prop_map(Some), 1 => Just(None)];
+        proptest::collection::vec(status, 1..6).prop_map(|members| {
+            let members = members.into_iter().enumerate().map(|(number, status)| {
+                let endpoint = format!("https://{number}");
+                let status = status.ok_or(EtcdError::NoLeader { endpoint: endpoint.clone() });
+                EndpointStatus { endpoint, status }
+            });
+            members.collect()
+        })
+    }
+
+    fn answers(members: &[EndpointStatus]) -> Vec<&MemberStatus> {
+        members.iter().filter_map(|member| member.status.as_ref().ok()).collect()
+    }
+
+    /// Whether a member may be chosen, worded the other way round from the code.
+    fn may_be_chosen(status: &MemberStatus, all: &[&MemberStatus]) -> bool {
+        let corrupt = Alarm { member_id: status.member_id, kind: AlarmKind::Corrupt };
+        status.leader.is_some()
+            && !status.is_learner
+            && all.iter().all(|other| other.raft_applied_index <= status.raft_applied_index + 1_000)
+            && !all.iter().any(|other| other.alarms.contains(&corrupt))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn chooses_all_that_are_fit_and_followers_first(members in members()) {
+            let all = answers(&members);
+            let is_mixed = all.windows(2).any(|pair| pair[0].cluster_id != pair[1].cluster_id);
+            let fit = all.iter().filter(|status| may_be_chosen(status, &all)).count();
+            match choose(&members) {
+                Err(EtcdError::MixedClusters(_)) => prop_assert!(is_mixed),
+                Err(EtcdError::NoUsableMember(unfit)) => {
+                    prop_assert!(!is_mixed);
+                    prop_assert_eq!(fit, 0);
+                    prop_assert_eq!(unfit.len(), members.len());
+                }
+                Err(other) => prop_assert!(false, "{other:?}"),
+                Ok(chosen) => {
+                    prop_assert!(!is_mixed);
+                    let chosen: Vec<_> = chosen.iter().map(|member| member.status.as_ref().unwrap()).collect();
+                    prop_assert_eq!(chosen.len(), fit);
+                    prop_assert!(chosen.iter().all(|status| may_be_chosen(status, &all)));
+                    for pair in chosen.windows(2) {
+                        let (better, worse) = (pair[0], pair[1]);
+                        prop_assert!(better.is_leader() <= worse.is_leader());
+                        prop_assert!(
+                            better.is_leader() != worse.is_leader()
+                                || better.raft_applied_index >= worse.raft_applied_index
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_endpoint_is_an_error_of_its_own() {
+        assert!(matches!(choose(&[]), Err(EtcdError::NoEndpoints)));
+    }
+}

@@ -13,6 +13,8 @@ use crate::wire;
 /// Bytes that the server may send ahead of the reader. Also what one snapshot stream can hold in memory.
 const WINDOW: u32 = 4 << 20;
 
+const PEM_CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// How to reach an etcd cluster.
 #[derive(Debug, Clone)]
 pub struct EtcdOptions {
@@ -202,9 +204,14 @@ impl Cluster {
         let Some(member) = self.members.iter().find(|member| member.endpoint == endpoint) else {
             return Err(EtcdError::Endpoint { endpoint: endpoint.to_owned(), problem: "is not one of the cluster's" });
         };
-        let answer = tokio::time::timeout(self.request_timeout, wire::snapshot(&member.channel)).await;
-        let stream = answered(endpoint, "starting a snapshot", self.request_timeout, answer)?;
-        Ok(SnapshotStream::new(endpoint.to_owned(), stream, self.message_timeout))
+        // A refusal may come with the first message only.
+        let start = async {
+            let mut messages = wire::snapshot(&member.channel).await?;
+            Ok((messages.message().await?, messages))
+        };
+        let answer = tokio::time::timeout(self.request_timeout, start).await;
+        let (first, messages) = answered(endpoint, "starting a snapshot", self.request_timeout, answer)?;
+        Ok(SnapshotStream::new(endpoint.to_owned(), first, messages, self.message_timeout))
     }
 }
 
@@ -221,6 +228,9 @@ fn answered<T>(
             let source = CallFailure::from(status);
             if source.is_no_leader() {
                 return Err(EtcdError::NoLeader { endpoint });
+            }
+            if source.is_closed() {
+                return Err(EtcdError::Closed { endpoint, source });
             }
             Err(EtcdError::Call { endpoint, operation, source })
         }
@@ -245,6 +255,10 @@ fn channel(url: &str, options: &EtcdOptions) -> Result<Channel, EtcdError> {
         .initial_connection_window_size(WINDOW);
     if is_https {
         let Some(tls) = &options.tls else { return Err(problem("needs TLS certificates")) };
+        // An authority without any certificate would be taken for one that trusts nobody.
+        if !tls.ca.windows(PEM_CERTIFICATE.len()).any(|text| text == PEM_CERTIFICATE) {
+            return Err(problem("needs the certificate of its authority in PEM form"));
+        }
         endpoint = endpoint
             .tls_config(tls_config(tls))
             .map_err(|source| EtcdError::Tls { endpoint: url.to_owned(), source })?;

@@ -43,6 +43,16 @@ pub enum EtcdError {
         #[source]
         source: CallFailure,
     },
+    /// The connection was closed before an answer came. A server that asks for a client certificate does that when it
+    /// is shown none, or one of another authority.
+    #[error("etcd endpoint '{endpoint}' closed the connection; perhaps it does not accept the client certificate")]
+    Closed {
+        /// The endpoint that was asked.
+        endpoint: String,
+        /// What the transport said.
+        #[source]
+        source: CallFailure,
+    },
     /// No answer came in time.
     #[error("{operation} at etcd endpoint '{endpoint}' gave no answer within {} s", .after.as_secs_f32())]
     Timeout {
@@ -146,6 +156,11 @@ pub struct CallFailure(tonic::Status);
 impl CallFailure {
     pub(crate) fn is_no_leader(&self) -> bool {
         self.0.message() == "etcdserver: no leader"
+    }
+
+    /// Whether our own transport gave up the call, rather than the server.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.code() == tonic::Code::Cancelled && std::error::Error::source(&self.0).is_some()
     }
 }
 

@@ -19,10 +19,12 @@ use crate::wire::SnapshotResponse;
 pub struct SnapshotStream {
     endpoint: String,
     messages: Streaming<SnapshotResponse>,
+    /// Received to find out whether the server is willing.
+    first: Option<SnapshotResponse>,
     message_timeout: Duration,
     sha256: TrailingSha256,
     received: u64,
-    total: Option<u64>,
+    total: u64,
     storage_version: Option<String>,
     ended: bool,
 }
@@ -41,16 +43,24 @@ pub struct SnapshotInfo {
 }
 
 impl SnapshotStream {
-    pub(crate) fn new(endpoint: String, messages: Streaming<SnapshotResponse>, message_timeout: Duration) -> Self {
+    pub(crate) fn new(
+        endpoint: String,
+        first: Option<SnapshotResponse>,
+        messages: Streaming<SnapshotResponse>,
+        message_timeout: Duration,
+    ) -> Self {
+        let content = first.as_ref().map_or(0, |first| first.remaining_bytes.saturating_add(first.blob.len() as u64));
+        let storage_version = first.as_ref().map(|first| first.version.clone()).filter(|version| !version.is_empty());
         Self {
             endpoint,
+            ended: first.is_none(),
             messages,
+            first,
             message_timeout,
             sha256: TrailingSha256::default(),
             received: 0,
-            total: None,
-            storage_version: None,
-            ended: false,
+            total: content.saturating_add(TRAILER as u64),
+            storage_version,
         }
     }
 
@@ -64,8 +74,8 @@ impl SnapshotStream {
         self.received
     }
 
-    /// Bytes of the whole file as the server announced them with the first message; absent before it.
-    pub fn total(&self) -> Option<u64> {
+    /// Bytes of the whole file, as the server announced them.
+    pub fn total(&self) -> u64 {
         self.total
     }
 
@@ -73,6 +83,9 @@ impl SnapshotStream {
     pub async fn next(&mut self) -> Result<Option<Bytes>, EtcdError> {
         if self.ended {
             return Ok(None);
+        }
+        if let Some(first) = self.first.take() {
+            return self.accept(first).map(Some);
         }
         match tokio::time::timeout(self.message_timeout, self.messages.message()).await {
             Ok(Ok(Some(message))) => self.accept(message).map(Some),
@@ -95,17 +108,13 @@ impl SnapshotStream {
             return Err(self.broken(None));
         }
         self.received += message.blob.len() as u64;
-        if self.total.is_none() {
-            self.total = Some(self.received.saturating_add(message.remaining_bytes).saturating_add(TRAILER as u64));
-            self.storage_version = Some(message.version).filter(|version| !version.is_empty());
-        }
         self.sha256.update(&message.blob);
         Ok(message.blob)
     }
 
     /// The verdict over the whole stream, to be asked once [`SnapshotStream::next`] has given `None`.
     pub fn finish(mut self) -> Result<SnapshotInfo, EtcdError> {
-        if !self.ended || Some(self.received) != self.total {
+        if !self.ended || self.received != self.total {
             return Err(self.broken(None));
         }
         let Some(checked) = std::mem::take(&mut self.sha256).finish() else { return Err(self.broken(None)) };

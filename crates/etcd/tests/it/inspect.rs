@@ -1,5 +1,6 @@
 //! The inspector against `etcdutl snapshot status` and the reference, on databases filled at random.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
@@ -62,17 +63,29 @@ fn value(number: u16, size: usize, kind: u8) -> Vec<u8> {
     value
 }
 
-async fn perform(step: Step, writer: &Writer, revision: &mut i64, leases: &mut i64) {
+/// What is known of the database that is being filled.
+#[derive(Debug, Clone, Copy, Default)]
+struct State {
+    revision: i64,
+    compacted: i64,
+    leases: i64,
+}
+
+async fn perform(step: Step, writer: &Writer, state: &mut State) {
     match step {
         Step::Put { first, count, size, kind } => {
             let put = |number| Put { key: key(number), value: value(number, size, kind), lease: 0 };
-            *revision = writer.put((first..first + count).map(put).collect()).await;
+            state.revision = writer.put((first..first + count).map(put).collect()).await;
         }
-        Step::Delete { from, to } => *revision = writer.delete(&key(from), &key(to)).await,
-        Step::Compact => writer.compact(*revision).await,
+        Step::Delete { from, to } => state.revision = writer.delete(&key(from), &key(to)).await,
+        Step::Compact if state.revision > state.compacted => {
+            state.compacted = state.revision;
+            writer.compact(state.revision).await;
+        }
+        Step::Compact => {}
         Step::Lease => {
-            *leases += 1;
-            writer.grant_lease(*leases).await;
+            state.leases += 1;
+            writer.grant_lease(state.leases).await;
         }
         Step::Defragment => writer.defragment().await,
     }
@@ -86,7 +99,7 @@ async fn take(cluster: &Cluster, endpoint: &str, path: &Path, size: usize) -> Sn
         bytes.extend_from_slice(&part);
         assert_eq!(stream.received(), bytes.len() as u64);
     }
-    assert_eq!(stream.total(), Some(bytes.len() as u64));
+    assert_eq!(stream.total(), bytes.len() as u64);
     let info = stream.finish().unwrap();
     assert_eq!(info.bytes, bytes.len() as u64);
     assert_eq!(info.file, lifeboat_model::Digest::of(&bytes));
@@ -132,18 +145,18 @@ fn finds_what_etcdutl_and_the_reference_find() {
     runtime.block_on(writer.put(vec![Put { key: key(0), value: value(0, 10, 0), lease: 0 }]));
     compare(&runtime.block_on(take(&client, &access.endpoints[0], &path, 4096)), &path);
 
-    let (revision, leases) = (std::cell::Cell::new(2), std::cell::Cell::new(0));
-    let mut runner = TestRunner::new(Config { cases: cases(24), max_shrink_iters: 0, ..Config::default() });
+    let state = Cell::new(State::default());
+    let config = Config { cases: cases(24), max_shrink_iters: 0, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new(config);
     let steps = (proptest::collection::vec(step(), 1..25), 1_usize..100_000);
     runner
         .run(&steps, |(steps, size)| {
             let facts = runtime.block_on(async {
-                let (mut now, mut leased) = (revision.get(), leases.get());
+                let mut now = state.get();
                 for step in steps {
-                    perform(step, &writer, &mut now, &mut leased).await;
+                    perform(step, &writer, &mut now).await;
                 }
-                revision.set(now);
-                leases.set(leased);
+                state.set(now);
                 take(&client, &access.endpoints[0], &path, size).await
             });
             compare(&facts, &path);

@@ -4,6 +4,7 @@ mod golden;
 mod inspect;
 mod kv;
 mod live;
+mod measure;
 mod reference;
 mod restore;
 
