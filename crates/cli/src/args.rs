@@ -45,6 +45,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),
+    /// Print the versions of the program and of the backups that it takes
     Version,
 }
 

@@ -51,12 +51,10 @@ pub(crate) enum Error {
     #[error("no identity: this opens the backup, and needs the recovery key")]
     NoIdentity,
     /// A key in a file or in the configuration is not usable.
-    #[error("{what} '{origin}' cannot be used")]
+    #[error("cannot use {what}")]
     Key {
-        /// Which key.
-        what: &'static str,
-        /// The file, or the setting.
-        origin: String,
+        /// Which key: the setting, or the file.
+        what: String,
         /// Why not.
         #[source]
         source: ArchiveError,
@@ -170,6 +168,7 @@ impl Error {
             | Self::TooLarge { .. } => ExitCode::Usage,
             Self::Exists(_) | Self::NotConfirmed(_) => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ExitCode::NotFound,
             Self::Io { .. } | Self::Output(_) | Self::Form { .. } | Self::Runtime(_) | Self::Interrupted => {
                 ExitCode::Failed
             }
@@ -181,7 +180,9 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NoConfig(_) => "run 'lifeboat init' to write one, or name one with --config",
-            Self::Override { .. } => "'--set' takes the path of a setting, as in store.s3.bucket=backups",
+            Self::Override { source: OverrideError::Unknown { .. }, .. } => {
+                "'--set' takes the path of a setting, as in store.s3.bucket=backups"
+            }
             Self::NotConfigured { setting, purpose } => {
                 return Some(format!("{purpose}: set {setting} in the configuration file"));
             }

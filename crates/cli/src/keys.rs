@@ -17,14 +17,14 @@ const MAX_BYTES: u64 = 1 << 20;
 /// To whom backups are sealed.
 pub(crate) fn recipients(config: &EncryptionConfig) -> Result<Recipients> {
     let mut texts = config.recipients.clone();
-    let mut origin = "encryption.recipients".to_owned();
+    let mut what = "encryption.recipients".to_owned();
     if let Some(path) = &config.recipients_file {
         let lines = files::read_text(path, MAX_BYTES)?;
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         texts.extend(lines.map(str::to_owned));
-        origin = path.display().to_string();
+        what = format!("{what} and '{}'", path.display());
     }
-    Recipients::parse(&texts).map_err(|source| Error::Key { what: "recipients of", origin, source })
+    Recipients::parse(&texts).map_err(|source| Error::Key { what, source })
 }
 
 /// What signs backups.
@@ -33,14 +33,13 @@ pub(crate) fn signing_key(config: &SigningConfig) -> Result<SigningKey> {
         return Err(Error::NotConfigured { setting: "signing.secretKeyFile", purpose: "every backup is signed" });
     };
     let text = files::read_text(path, MAX_BYTES)?;
-    SigningKey::from_text(&text, None).map_err(key_error("signing key", path))
+    SigningKey::from_text(&text, None).map_err(key_error("the signing key", path))
 }
 
 /// Whose signatures are trusted.
 pub(crate) fn trusted_keys(config: &SigningConfig) -> Result<TrustedKeys> {
     let keys = config.trusted_keys.iter().map(|text| {
-        let origin = "signing.trustedKeys".to_owned();
-        PublicKey::parse(text).map_err(|source| Error::Key { what: "trusted key of", origin, source })
+        PublicKey::parse(text).map_err(|source| Error::Key { what: "signing.trustedKeys".to_owned(), source })
     });
     let keys: Vec<PublicKey> = keys.collect::<Result<_>>()?;
     if keys.is_empty() {
@@ -65,15 +64,15 @@ pub(crate) fn identities(arguments: &IdentityArgs) -> Result<Identities> {
 fn identities_in(path: &Path) -> Result<Identities> {
     let text = files::read_text(path, MAX_BYTES)?;
     let prompt: Arc<dyn PluginPrompt> = Arc::new(TerminalPrompt);
-    Identities::parse_with(&text, &prompt).map_err(key_error("identity file", path))
+    Identities::parse_with(&text, &prompt).map_err(key_error("the identity file", path))
 }
 
 fn key_error(what: &'static str, path: &Path) -> impl FnOnce(ArchiveError) -> Error {
-    let origin = path.display().to_string();
-    move |source| Error::Key { what, origin, source }
+    let what = format!("{what} '{}'", path.display());
+    move |source| Error::Key { what, source }
 }
 
 /// The public part of a signing key.
 pub(crate) fn public_part(key: &SigningKey, path: &Path) -> Result<PublicKey> {
-    key.public_key().map_err(key_error("signing key", path))
+    key.public_key().map_err(key_error("the signing key", path))
 }

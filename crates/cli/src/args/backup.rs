@@ -78,7 +78,7 @@ pub(crate) struct SelectionArgs {
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub(crate) all_namespaces: bool,
     /// Only of this kind, as deployments.apps, deploy or Deployment; may be repeated
-    #[arg(short, long, value_name = "KIND")]
+    #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<ResourceArg>,
     /// Only with these labels, as kubectl has it: app=web,tier!=db
     #[arg(short = 'l', long, value_name = "SELECTOR")]

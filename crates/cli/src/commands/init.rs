@@ -58,7 +58,7 @@ impl Report for Initialised {
 pub(crate) fn run(app: &App, arguments: &InitArgs) -> Result<ExitCode> {
     let store = parse_store(arguments)?;
     let recovery = RecoveryKey::generate(&app.output.view().now.to_string());
-    let (secret, public) = signing_pair("signing key")?;
+    let (secret, public) = signing_pair()?;
     let path = |name: &str| if arguments.dir == Path::new(".") { name.into() } else { arguments.dir.join(name) };
     let files = ["lifeboat.yaml", "recovery.key", "signing.key", "signing.pub"].map(path);
     let public_key = public.lines().nth(1).unwrap_or_default().to_owned();
@@ -81,12 +81,12 @@ pub(crate) fn run(app: &App, arguments: &InitArgs) -> Result<ExitCode> {
 }
 
 /// A new signing key: the texts of its secret and of its public file.
-pub(crate) fn signing_pair(origin: &str) -> Result<(String, String)> {
+pub(crate) fn signing_pair() -> Result<(String, String)> {
     let pair = || {
         let key = SigningKey::generate()?;
         Ok((key.to_file_text()?, key.public_key()?.to_file_text()))
     };
-    pair().map_err(|source| Error::Key { what: "new key", origin: origin.to_owned(), source })
+    pair().map_err(|source| Error::Key { what: "the new signing key".to_owned(), source })
 }
 
 /// Where backups are to go.

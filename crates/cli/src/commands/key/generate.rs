@@ -60,7 +60,7 @@ fn recovery(app: &App, arguments: &GenerateArgs) -> Result<ExitCode> {
 }
 
 fn signing(app: &App, arguments: &GenerateArgs) -> Result<ExitCode> {
-    let (secret, public) = signing_pair("signing key")?;
+    let (secret, public) = signing_pair()?;
     let public_key = public.lines().nth(1).unwrap_or_default().to_owned();
     let file = arguments.out.clone().unwrap_or_else(|| "signing.key".into());
     if is_stdout(&file) {
