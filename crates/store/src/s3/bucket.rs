@@ -9,7 +9,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{
     Builder, Config, Credentials as AwsCredentials, ProvideCredentials as _, RequestChecksumCalculation,
-    ResponseChecksumValidation, SharedCredentialsProvider, SharedHttpClient, StalledStreamProtectionConfig,
+    ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
+    StalledStreamProtectionConfig,
 };
 use aws_sdk_s3::types::ChecksumAlgorithm;
 use aws_smithy_http_client::proxy::ProxyConfig;
@@ -21,7 +22,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::options::{Checksums, Credentials, S3Options, Timeouts};
-use crate::{Key, Prefix, StoreError};
+use crate::{Key, KeyError, Prefix, StoreError};
 
 /// Where a server without regions is said to be, as most such servers expect.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -42,7 +43,7 @@ pub(super) struct Bucket {
 impl Bucket {
     pub(super) async fn connect(options: S3Options) -> Result<Self, StoreError> {
         let prefix = options.prefix.trim_matches('/');
-        let prefix = prefix.parse().map_err(|e| bad("prefix", e))?;
+        let prefix = prefix.parse().map_err(|e: KeyError| bad("prefix", e.to_string()))?;
         if options.bucket.is_empty() {
             return Err(bad("bucket", "it is empty"));
         }
@@ -102,8 +103,8 @@ impl Bucket {
     }
 }
 
-pub(super) fn bad(option: &'static str, reason: impl ToString) -> StoreError {
-    StoreError::BadOption { option, reason: reason.to_string() }
+pub(super) fn bad(option: &'static str, reason: impl Into<String>) -> StoreError {
+    StoreError::BadOption { option, reason: reason.into() }
 }
 
 fn http_client(options: &S3Options) -> Result<SharedHttpClient, StoreError> {
@@ -112,12 +113,12 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient, StoreError> {
         check_certificates(pem)?;
         trust = trust.with_pem_certificate(pem.clone());
     }
-    let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|e| bad("caFile", e))?;
+    let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|e| bad("caFile", e.to_string()))?;
     // The proxy variables belong to the environment that the AWS chain reads, too.
     Ok(HttpBuilder::new().build_with_connector_fn(move |settings, components| {
         let mut builder = Connector::builder();
         builder.set_connector_settings(settings.cloned());
-        builder.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         builder
             .proxy_config(ProxyConfig::from_env())
             .tls_provider(Provider::Rustls(CryptoMode::Ring))

@@ -67,7 +67,7 @@ impl Bucket {
         let never_sent = matches!(error, SdkError::ConstructionFailure(_)) || never_sent(&error);
         let broken =
             matches!(error, SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_));
-        let server_failed = status.is_some_and(|status| status >= 500) || code.as_deref() == Some("InternalError");
+        let server_failed = matches!(status, Some(500 | 502 | 503 | 504)) || code.as_deref() == Some("InternalError");
         let again = status == Some(429)
             || code.as_deref().is_some_and(|code| {
                 matches!(code, "ConditionalRequestConflict" | "RequestTimeout" | "SlowDown" | "Throttling")
@@ -141,6 +141,7 @@ impl Bucket {
                 | "NotSignedUp"
                 | "TokenRefreshRequired"
                 | "RequestTimeTooSkewed"
+                | "XAdminUserNotFound"
                 | "XMinioInvalidIAMCredentials",
                 ..,
             ) => StoreError::BadCredentials { endpoint: endpoint(), reason: message, source: None },

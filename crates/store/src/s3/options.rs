@@ -99,7 +99,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(5),
             request: Duration::from_secs(30),
             slowest: 128 << 10,
-            total: Duration::from_secs(180),
+            total: Duration::from_mins(3),
             attempts: 5,
         }
     }
