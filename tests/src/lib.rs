@@ -1,3 +1,4 @@
 //! Servers and fixtures for the tests.
 
 pub mod cluster;
+pub mod s3;
