@@ -95,6 +95,8 @@ pub fn kubectl(kubeconfig: &Path, args: &[&str]) -> Result<String, String> {
         .arg("--kubeconfig")
         .arg(kubeconfig)
         .args(args)
+        // Ports come again, and what another cluster served there must not be remembered.
+        .env("KUBECACHEDIR", kubeconfig.with_added_extension("cache"))
         .output()
         .map_err(|e| format!("kubectl: {e}"))?;
     if output.status.success() {

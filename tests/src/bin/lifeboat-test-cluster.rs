@@ -43,7 +43,7 @@ struct Args {
     /// Nodes played by kwok.
     #[arg(long, default_value_t = 0)]
     nodes: u32,
-    /// etcd's first port [default: any].
+    /// Port of the first etcd member for clients, the others having the next ones [default: any].
     #[arg(long)]
     etcd_port: Option<u16>,
     /// The API server's port [default: any].

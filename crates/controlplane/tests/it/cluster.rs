@@ -1,4 +1,5 @@
 use std::fs;
+use std::iter;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -36,7 +37,9 @@ async fn a_ready_control_plane_does_what_a_clusters_does() {
     let token = cluster.kubectl(&["create", "token", "deckhand"]);
     let ca = cluster.pki().ca();
     let args = ["--server", &cluster.url(), "--certificate-authority", ca.to_str().unwrap(), "--token", token.trim()];
-    let who = kubectl(Path::new("/dev/null"), &[&args[..], &["auth", "whoami", "-o", "json"]].concat()).unwrap();
+    let who =
+        kubectl(Path::new(&write(&cluster, "nobody", "")), &[&args[..], &["auth", "whoami", "-o", "json"]].concat())
+            .unwrap();
     assert!(who.contains("system:serviceaccount:default:deckhand"), "{who}");
 
     // Custom resources.
@@ -252,6 +255,26 @@ async fn a_port_that_becomes_free_is_waited_for() {
     };
     let (plane, ()) = tokio::join!(start, release);
     assert_eq!(plane.unwrap().etcd().endpoints, [format!("https://127.0.0.1:{port}")]);
+}
+
+#[tokio::test]
+async fn the_port_after_a_fixed_one_may_be_taken() {
+    let dir = TempDir::new().unwrap();
+    let (port, _busy) = iter::repeat_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap())
+        .map(|busy| (busy.local_addr().unwrap().port() - 1, busy))
+        .find(|(port, _)| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap();
+    let plane = ControlPlane::builder(binaries(), dir.path()).etcd_only().etcd_port(port).start().await.unwrap();
+    assert_eq!(plane.etcd().endpoints, [format!("https://127.0.0.1:{port}")]);
+}
+
+#[tokio::test]
+async fn several_members_can_have_fixed_ports() {
+    // Below the range of outgoing connections, where six in a row are free.
+    let free = |first: &u16| (*first..first + 6).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
+    let first = (20_000..32_000).step_by(6).find(free).unwrap();
+    let cluster = Cluster::start_with(|builder| builder.etcd_only().etcd_members(3).etcd_port(first)).await;
+    assert_eq!(cluster.etcd().endpoints, [0, 1, 2].map(|i| format!("https://127.0.0.1:{}", first + i)));
 }
 
 #[tokio::test]
