@@ -90,7 +90,10 @@ fn places(environment: &Environment) -> Vec<PathBuf> {
 fn read(path: &Path) -> Result<Config> {
     let text = files::read_text(path, MAX_BYTES)?;
     let mut config = Config::parse(&path.display().to_string(), &text)?;
-    make_relative_to_file(&mut config, path.parent().unwrap_or(Path::new("")));
+    match path.parent() {
+        Some(folder) if folder != Path::new(".") => make_relative_to_file(&mut config, folder),
+        _ => {}
+    }
     Ok(config)
 }
 

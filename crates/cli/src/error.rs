@@ -84,9 +84,12 @@ pub(crate) enum Error {
     /// A program that is needed is not installed.
     #[error("no program '{0}' in PATH")]
     NoProgram(&'static str),
-    /// The person said no, or could not be asked.
-    #[error("{0}")]
-    NotConfirmed(&'static str),
+    /// The person said no.
+    #[error("not confirmed: nothing was changed")]
+    NotConfirmed,
+    /// There is no person to ask.
+    #[error("nobody is at the terminal to confirm this")]
+    NobodyToAsk,
     /// The result cannot be written.
     #[error("cannot write the result")]
     Output(#[source] std::io::Error),
@@ -166,7 +169,7 @@ impl Error {
             | Self::NoProgram(_)
             | Self::Key { .. }
             | Self::TooLarge { .. } => ExitCode::Usage,
-            Self::Exists(_) | Self::NotConfirmed(_) => ExitCode::Refused,
+            Self::Exists(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ExitCode::NotFound,
             Self::Io { .. } | Self::Output(_) | Self::Form { .. } | Self::Runtime(_) | Self::Interrupted => {
@@ -192,7 +195,7 @@ impl Error {
             }
             Self::Key { source, .. } => return archive_hint(source).map(str::to_owned),
             Self::Exists(_) => "move what is there away, or choose another place",
-            Self::NotConfirmed(_) => "--yes goes ahead without asking",
+            Self::NobodyToAsk => "--yes goes ahead without asking",
             Self::Recovery(error) => return recovery_hint(error).map(str::to_owned),
             _ => return None,
         };
@@ -259,9 +262,15 @@ fn etcd_hint(error: &EtcdError) -> Option<&'static str> {
     match error {
         EtcdError::InUse(_) => Some("stop that etcd first, and everything that starts it again"),
         EtcdError::EtcdutlVersion { .. } => Some("name a fitting program with --etcdutl"),
-        EtcdError::ExchangeUnsupported(_) => None,
-        EtcdError::Etcdutl { .. } => Some("install etcdutl, or name it with --etcdutl"),
-        _ => Some("'lifeboat doctor' checks each member of etcd"),
+        EtcdError::Etcdutl { .. } | EtcdError::Io { action: "run", .. } => {
+            Some("install etcdutl in the minor version of the etcd that was backed up, or name it with --etcdutl")
+        }
+        EtcdError::Call { .. }
+        | EtcdError::Timeout { .. }
+        | EtcdError::NoLeader { .. }
+        | EtcdError::NoUsableMember(_)
+        | EtcdError::StreamBroken { .. } => Some("'lifeboat doctor' checks each member of etcd"),
+        _ => None,
     }
 }
 

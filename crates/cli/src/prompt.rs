@@ -15,10 +15,10 @@ const MAX_ANSWER: usize = 4096;
 /// Asks to go ahead with what was shown; only the word `yes` does.
 pub(crate) fn confirm(question: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
-        return Err(Error::NotConfirmed("nobody is at the terminal to confirm this"));
+        return Err(Error::NobodyToAsk);
     }
     let answer = ask(question, Echo::On).unwrap_or_default();
-    if answer.trim() == "yes" { Ok(()) } else { Err(Error::NotConfirmed("not confirmed: nothing was changed")) }
+    if answer.trim() == "yes" { Ok(()) } else { Err(Error::NotConfirmed) }
 }
 
 /// Whether what is typed is shown.

@@ -38,7 +38,7 @@ impl Style {
 
 /// Whether a terminal would not show it as it is: control characters, which may move the cursor or rename the window,
 /// and the marks that reorder or hide text (Unicode Standard Annex 9; "Trojan Source", CVE-2021-42574).
-fn is_deceptive(c: char) -> bool {
+pub(super) fn is_deceptive(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -5,15 +5,16 @@ use std::io;
 use serde::Serialize;
 use serde_json::ser::{CharEscape, Formatter, PrettyFormatter, Serializer};
 
+use super::human::is_deceptive;
 use crate::error::{Error, Result};
 
-/// Writes what JSON leaves as it is and a terminal would obey as an escape: DEL, and the control characters from
-/// U+0080 to U+009F.
+/// Writes what JSON leaves as it is and a terminal would obey or be deceived by as an escape: DEL, the control
+/// characters from U+0080 to U+009F, and marks that reorder or hide text.
 struct Guarded<F>(F);
 
 fn guarded<W: io::Write + ?Sized>(writer: &mut W, fragment: &str) -> io::Result<()> {
     let mut rest = fragment;
-    while let Some((at, c)) = rest.char_indices().find(|(_, c)| c.is_control()) {
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_deceptive(*c)) {
         let (before, from) = rest.split_at(at);
         writer.write_all(before.as_bytes())?;
         write!(writer, "\\u{:04x}", u32::from(c))?;
@@ -101,10 +102,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_controls_a_terminal_and_every_text_reads_back(text in "[\u{0}-\u{ff}a-z]{0,40}") {
+        fn no_text_controls_a_terminal_and_every_text_reads_back(text in "[\u{0}-\u{ff}\u{2000}-\u{206f}a-z]{0,40}") {
             let value = serde_json::json!({ text.clone(): text });
             let written = line(&value).unwrap();
-            prop_assert!(!written.trim_end_matches('\n').contains(char::is_control), "{written:?}");
+            prop_assert!(!written.trim_end_matches('\n').contains(is_deceptive), "{written:?}");
             prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&written).unwrap(), value);
         }
     }

@@ -1,4 +1,5 @@
 //! The command from outside: what it prints, how it ends, and what it does to files.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose preparation fails has failed")]
 
 mod cluster;
 mod program;

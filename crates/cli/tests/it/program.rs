@@ -1,5 +1,4 @@
 //! Runs of the program.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose program does not run has failed")]
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -26,8 +25,25 @@ pub(crate) fn expect(code: i32, folder: &Path, arguments: &[&str]) -> String {
     stdout
 }
 
-/// The same with `-o json`.
+/// The same with `-o json`. What comes is held to the page of the book about it.
 pub(crate) fn expect_json(code: i32, folder: &Path, arguments: &[&str]) -> Value {
     let stdout = expect(code, folder, &[arguments, &["-o", "json"]].concat());
-    serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"))
+    let document = serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error}: {stdout}"));
+    check_documented(&document);
+    document
+}
+
+/// Every member is named in the row of its schema.
+fn check_documented(document: &Value) {
+    let Some(schema) = document["schema"].as_str() else { return };
+    let page = include_str!("../../../../docs/src/json-output.md");
+    let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{schema}`")));
+    let row = row.unwrap_or_else(|| panic!("{schema} is not documented"));
+    // That row refers to the format of manifests.
+    let manifest = include_str!("../../../../docs/src/backup-format.md");
+    let text = if schema.contains("backup-show") { format!("{row}{manifest}") } else { row.to_owned() };
+    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
+    for member in document.as_object().into_iter().flatten().map(|(name, _)| name.as_str()) {
+        assert!(member == "schema" || words.contains(&member), "'{member}' of {schema} is not documented");
+    }
 }

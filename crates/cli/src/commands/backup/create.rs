@@ -90,6 +90,7 @@ pub(crate) fn run(app: &App, arguments: &CreateArgs) -> Result<ExitCode> {
         Ok(Box::pin(progress::watch(&app.bars, &progress, work)).await?)
     })?;
     let created = Created::new(&outcome, begun.elapsed());
+    tracing::info!(id = created.id, state = %created.state, objects = created.objects, "backup finished");
     app.output.print(&created)?;
     Ok(match created.state {
         BackupState::Complete => ExitCode::Done,

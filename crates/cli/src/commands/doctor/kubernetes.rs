@@ -58,8 +58,7 @@ async fn resources(cluster: &Cluster, config: &Config) -> Vec<Check> {
         Ok(discovery) => discovery,
         Err(error) => return vec![Check::error("API discovery", error)],
     };
-    let wanted: Vec<ResourceType> =
-        discovery.types.iter().filter(|kind| config.resources.wants(&kind.group_resource())).cloned().collect();
+    let wanted = discovery.wanted(&config.resources);
     vec![failed_groups(&discovery), permissions(cluster, &wanted).await]
 }
 

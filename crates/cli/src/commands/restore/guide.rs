@@ -113,7 +113,8 @@ fn rancher(backup: &str) -> Section {
              mv /var/lib/rancher/k3s/server/db /var/lib/rancher/k3s/server/db.old && systemctl start k3s\n\
              (RKE2: /var/lib/rancher/rke2, rke2-server)",
             "Remove /root/restore: it holds every Secret in plain text.",
-            RESTART,
+            "Restart the agents on all other nodes, 'systemctl restart k3s-agent' (RKE2: rke2-agent), then operators: revisions\n\
+             went back, and what watched before the restore must begin anew.",
             CHECK,
         ],
     )
