@@ -1,5 +1,10 @@
 //! The command from outside: what it prints, how it ends, and what it does to files.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test whose preparation fails has failed")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test whose preparation fails has failed"
+)]
 
 mod cluster;
 mod program;
