@@ -205,7 +205,7 @@ impl Error {
 
 fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
     match error {
-        RecoveryError::Store(error) => Some(store_hint(error)),
+        RecoveryError::Store(error) => store_hint(error),
         RecoveryError::Archive(error) => archive_hint(error),
         RecoveryError::Etcd(error) => etcd_hint(error),
         RecoveryError::Kubernetes(error) => Some(kubernetes_hint(error)),
@@ -228,11 +228,20 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
     }
 }
 
-fn store_hint(error: &StoreError) -> &'static str {
+fn store_hint(error: &StoreError) -> Option<&'static str> {
     match error {
-        StoreError::AccessDenied { .. } => "check the credentials and what they may do with this bucket",
-        StoreError::NotFound { .. } => "'lifeboat doctor' checks the store",
-        _ => "'lifeboat doctor' checks the store, step by step",
+        StoreError::NoSuchBucket { .. } => Some("make the bucket, or correct store.s3.bucket, region and endpoint"),
+        StoreError::BadCredentials { .. } => Some("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
+        StoreError::AccessDenied { .. } => Some("grant the permission named"),
+        StoreError::Unreachable { .. } | StoreError::Timeout { .. } => {
+            Some("check store.s3.endpoint, the network, and caFile where the server has an authority of its own")
+        }
+        StoreError::NoSpace { .. } => Some("make room"),
+        StoreError::Uncertain { source, .. } => store_hint(source),
+        StoreError::NotFound { .. } | StoreError::Other { .. } => {
+            Some("'lifeboat doctor' checks the store, step by step")
+        }
+        _ => None,
     }
 }
 

@@ -8,5 +8,6 @@
 
 mod cluster;
 mod program;
+mod s3;
 mod snapshots;
 mod streams;

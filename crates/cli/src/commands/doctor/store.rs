@@ -3,9 +3,9 @@
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::{BackupId, Config, Digest};
-use lifeboat_recovery::{Clock as _, Error as RecoveryError};
+use lifeboat_recovery::Clock as _;
 use lifeboat_store::{
-    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, StoreError, Versioning, body, digest,
+    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, Versioning, body, digest,
 };
 
 use super::{Check, clock};
@@ -20,12 +20,12 @@ const PROBE: &[u8] = b"written by lifeboat doctor, and safe to remove\n";
 pub(super) async fn check(config: &Config) -> Vec<Check> {
     let store = match sources::store(&config.store).await {
         Ok(store) => store,
-        Err(error) => return vec![failed("store", error)],
+        Err(error) => return vec![Check::error("store", error)],
     };
     let name = format!("store {}", store.location());
     let checks = match config.cluster.name.as_str().parse::<Prefix>() {
         Ok(folder) => check_folder(store.as_ref(), &name, &folder).await,
-        Err(error) => vec![failed(&name, unusable(&error))],
+        Err(error) => vec![Check::error(&name, unusable(&error))],
     };
     store.close().await;
     checks
@@ -34,26 +34,11 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
 async fn check_folder(store: &dyn Store, name: &str, folder: &Prefix) -> Vec<Check> {
     let mut checks = match write_and_read(store, folder).await {
         Ok(check) => vec![Check { name: name.to_owned(), ..check }],
-        Err(error) => return vec![failed(name, error)],
+        Err(error) => return vec![Check::error(name, error)],
     };
     checks.extend(capabilities(store, folder).await);
     checks.push(unfinished(store, folder).await);
     checks
-}
-
-fn failed(name: &str, error: Error) -> Check {
-    let Error::Recovery(RecoveryError::Store(cause)) = &error else { return Check::error(name, error) };
-    let remedy = match cause {
-        StoreError::NoSuchBucket { .. } => "make the bucket, or correct store.s3.bucket, region and endpoint",
-        StoreError::BadCredentials { .. } => "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-        StoreError::AccessDenied { .. } => "grant the permission named",
-        StoreError::Unreachable { .. } | StoreError::Timeout { .. } => {
-            "check store.s3.endpoint, the network, and caFile where the server has an authority of its own"
-        }
-        StoreError::NoSpace { .. } => "make room",
-        _ => return Check::error(name, error),
-    };
-    Check::fail(name, lifeboat_recovery::chain(&error), remedy)
 }
 
 fn unusable(error: &KeyError) -> Error {
@@ -92,7 +77,7 @@ async fn capabilities(store: &dyn Store, folder: &Prefix) -> Vec<Check> {
         Ok::<_, Error>(store.capabilities(&key, Timestamp::now()).await?)
     };
     match found.await {
-        Err(error) => vec![failed("store capabilities", error)],
+        Err(error) => vec![Check::error("store capabilities", error)],
         Ok(found) => {
             let mut checks = vec![conditional_writes(&found), object_lock(&found), versioning(&found)];
             checks.extend(found.clock_skew.map(|ahead| clock("clock of the store", ahead)));
@@ -151,7 +136,7 @@ async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
     const NAME: &str = "unfinished uploads";
     let all: Vec<_> = match store.incomplete_uploads(folder).try_collect().await {
         Ok(all) => all,
-        Err(error) => return failed(NAME, error.into()),
+        Err(error) => return Check::error(NAME, error),
     };
     let now = Timestamp::now();
     let abandoned = all.iter().filter(|upload| now.duration_since(upload.started) > ABANDONED).count();
