@@ -18,11 +18,11 @@ const MARKS: [&str; 10] = ["sh", "console", "text", "yaml", "json", "jsonl", "ru
 
 /// The pages of the book.
 pub(crate) fn pages() -> Vec<String> {
-    files().into_iter().filter(|path| path.starts_with("docs/src/") && has_extension(&path, "md")).collect()
+    files().into_iter().filter(|path| path.starts_with("docs/src/") && has_extension(path, "md")).collect()
 }
 
 fn markdown() -> Vec<String> {
-    files().into_iter().filter(|path| has_extension(&path, "md")).collect()
+    files().into_iter().filter(|path| has_extension(path, "md")).collect()
 }
 
 /// A fenced block of a page.
