@@ -6,7 +6,7 @@ mod select;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use lifeboat_model::{GroupResource, ResourceType};
+use lifeboat_model::{GroupResource, ResourceType, ResourcesConfig};
 use serde::de::DeserializeOwned;
 
 use crate::request::{DOCUMENT, Request};
@@ -53,6 +53,18 @@ const ACCEPT: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDis
 const PATIENCE_FOR_ONE: Duration = Duration::from_secs(5);
 /// Requests under way at a time, where each API is asked for itself.
 const REQUESTS: usize = 8;
+
+impl Discovery {
+    /// The resources that the configuration wants, by their own name or by that of a twin.
+    pub fn wanted(&self, config: &ResourcesConfig) -> Vec<ResourceType> {
+        let is_wanted = |kind: &&ResourceType| {
+            let kept = kind.group_resource();
+            let others = self.twins.iter().filter(|twin| twin.kept == kept).map(|twin| &twin.left_out);
+            config.wants(others.chain([&kept]))
+        };
+        self.types.iter().filter(is_wanted).cloned().collect()
+    }
+}
 
 impl Cluster {
     /// Learns what the cluster serves. An API that does not answer is a failure in the result, not an error.

@@ -187,6 +187,7 @@ pub struct ResourcesConfig {
 impl Default for ResourcesConfig {
     fn default() -> Self {
         let exclude = [
+            "componentstatuses",
             "events",
             "events.events.k8s.io",
             "leases.coordination.k8s.io",
@@ -202,9 +203,10 @@ impl Default for ResourcesConfig {
 }
 
 impl ResourcesConfig {
-    /// Whether that resource is captured.
-    pub fn wants(&self, resource: &GroupResource) -> bool {
-        (self.include.is_empty() || self.include.contains(resource)) && !self.exclude.contains(resource)
+    /// Whether a resource is captured, by any of its names: another group may serve the same objects.
+    pub fn wants<'a>(&self, mut names: impl Iterator<Item = &'a GroupResource> + Clone) -> bool {
+        let included = self.include.is_empty() || names.clone().any(|name| self.include.contains(name));
+        included && !names.any(|name| self.exclude.contains(name))
     }
 }
 
@@ -395,7 +397,7 @@ resources: {exclude: [events], pageSize: 250}
         assert_eq!(config.cluster.name.as_str(), "prod-eu-1");
         assert!(config.store.s3.as_ref().unwrap().force_path_style);
         assert_eq!(config.resources.page_size, 250);
-        assert!(!config.resources.wants(&GroupResource::from("events".to_owned())));
+        assert!(!config.resources.wants([GroupResource::from("events".to_owned())].iter()));
     }
 
     #[test]
@@ -417,6 +419,21 @@ resources: {exclude: [events], pageSize: 250}
         insta::assert_snapshot!(error, @"c.yaml:1:13: unknown value 'lifeboat.dev/v2', expected one of: lifeboat.dev/v1alpha1");
         let error = Config::parse("c.yaml", "cluster: [").unwrap_err();
         insta::assert_snapshot!(error, @"c.yaml:1:10: expected mapping start");
+    }
+
+    #[test]
+    fn a_resource_goes_by_the_name_of_its_twin_too() {
+        let names =
+            |texts: &[&str]| texts.iter().map(|text| GroupResource::from((*text).to_owned())).collect::<Vec<_>>();
+        let wants = |include: &[&str], exclude: &[&str]| {
+            let config = ResourcesConfig { include: names(include), exclude: names(exclude), page_size: 1 };
+            config.wants(names(&["events", "events.events.k8s.io"]).iter())
+        };
+        assert!(wants(&[], &[]));
+        assert!(wants(&["events.events.k8s.io"], &[]));
+        assert!(!wants(&[], &["events.events.k8s.io"]));
+        assert!(!wants(&["pods"], &[]));
+        assert!(!wants(&["events"], &["events"]));
     }
 
     #[test]

@@ -182,11 +182,11 @@ impl Catalog {
     }
 
     async fn not_found(&self, wanted: &BackupRef) -> Result<Error> {
-        let listing = self.list().await?;
-        let hint = match listing.backups.as_slice() {
-            [] => ", and no other either".to_owned(),
-            [newest, ..] => format!(", the newest of {} is {}", listing.backups.len(), newest.manifest.id),
-        };
+        let newest = self.head().await?;
+        let hint = newest.map_or_else(
+            || ", and no other either".to_owned(),
+            |newest| format!(", the newest is {}", newest.manifest.id),
+        );
         Ok(Error::NoBackup { wanted: wanted.to_string(), cluster: self.context.cluster.clone(), hint })
     }
 
@@ -237,23 +237,28 @@ impl Catalog {
         Ok(())
     }
 
-    /// The newest backup of the chain, by sequence number, among the newest few by id: a clock that was set back may
-    /// have put them out of order.
+    /// The newest backup of the chain: the highest sequence number among the newest few by id, since a clock that was
+    /// set back may have put them out of order.
     pub(crate) async fn head(&self) -> Result<Option<Entry>> {
-        let mut newest = Vec::new();
-        for id in self.ids().await? {
-            match self.entry(&id).await {
-                Ok(entry) => newest.extend(entry),
-                Err(error @ Error::Store(_)) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(backup = %id, error = crate::chain(&error), "a backup that cannot be believed is left out of the chain");
+        for ids in self.ids().await?.chunks(CONCURRENCY) {
+            let entries = stream::iter(ids).map(|id| async move { (id, self.entry(id).await) });
+            let entries: Vec<_> = entries.buffered(CONCURRENCY).collect().await;
+            let mut newest = Vec::new();
+            for (id, entry) in entries {
+                match entry {
+                    Ok(entry) => newest.extend(entry),
+                    Err(error @ Error::Store(_)) => return Err(error),
+                    Err(error) => {
+                        let error = crate::chain(&error);
+                        tracing::warn!(backup = %id, error, "a backup that cannot be believed is left out of the chain");
+                    }
                 }
             }
-            if newest.len() == CONCURRENCY {
-                break;
+            if let Some(head) = newest.into_iter().max_by_key(|entry| entry.manifest.sequence) {
+                return Ok(Some(head));
             }
         }
-        Ok(newest.into_iter().max_by_key(|entry| entry.manifest.sequence))
+        Ok(None)
     }
 }
 

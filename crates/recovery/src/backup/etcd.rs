@@ -99,7 +99,7 @@ enum Message {
 /// Moves messages from etcd to sealing; the end is passed on only when the snapshot's own checksum was right.
 async fn pump(mut stream: SnapshotStream, queue: mpsc::Sender<Message>, track: &Track) -> Result<()> {
     while let Some(bytes) = stream.next().await? {
-        track.set_total(stream.total().unwrap_or_default());
+        track.set_total(stream.total());
         track.add_bytes(bytes.len());
         if queue.send(Message::Bytes(bytes)).await.is_err() {
             // Sealing has ended, and says why.

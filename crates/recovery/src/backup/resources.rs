@@ -17,6 +17,10 @@ use crate::blocking::run_blocking;
 use crate::error::{Error, Result, chain};
 use crate::progress::Track;
 
+/// What a page is to have about, and what may wait in memory: little, so that a large cluster takes no more memory than
+/// a small one; more does not make it faster.
+const PAGE_BYTES: usize = 1 << 20;
+const BUFFERED_PAGES: usize = 4 << 20;
 /// Plain bytes of the tar after which its frame is cut: what has to be fetched to read one object.
 const TAR_FRAME: u64 = 256 * 1024;
 /// Plain bytes of the index after which its frame is cut.
@@ -28,14 +32,16 @@ const INDEX_FRAME: u64 = 64 * 1024;
 /// When discovery or the store fails. A list that fails is a gap.
 pub(super) async fn capture(shared: &Shared, cluster: &Cluster, wanted: &ResourcesConfig) -> Result<Objects> {
     let discovery = cluster.discover().await?;
-    let mut gaps: Vec<Gap> = discovery
-        .failures
-        .into_iter()
-        .map(|failure| Gap { resource: failure.group_version, reason: failure.message })
-        .collect();
-    let types: Vec<ResourceType> =
-        discovery.types.into_iter().filter(|kind| wanted.wants(&kind.group_resource())).collect();
-    let options = ListOptions { page_limit: wanted.page_size, ..ListOptions::default() };
+    let types = discovery.wanted(wanted);
+    let failures = discovery.failures.into_iter();
+    let mut gaps: Vec<Gap> =
+        failures.map(|failure| Gap { resource: failure.group_version, reason: failure.message }).collect();
+    let options = ListOptions {
+        page_limit: wanted.page_size,
+        page_bytes: PAGE_BYTES,
+        buffer_bytes: BUFFERED_PAGES,
+        ..ListOptions::default()
+    };
     let listing = cluster.list_all(types.clone(), options);
 
     let track = &shared.progress.resources;
