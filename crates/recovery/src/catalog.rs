@@ -146,6 +146,9 @@ impl Catalog {
                 Err(error) => listing.problems.push(Problem { id, error }),
             }
         }
+        // Ids of one second have no order of their own.
+        let age = |entry: &Entry| std::cmp::Reverse((entry.manifest.id.started(), entry.manifest.sequence));
+        listing.backups.sort_by_key(age);
         Ok(listing)
     }
 
@@ -154,26 +157,44 @@ impl Catalog {
     /// # Errors
     /// When there is none, the name is not unique, or its manifest cannot be believed.
     pub async fn get(&self, wanted: &BackupRef) -> Result<Backup> {
-        let candidates = match wanted {
-            BackupRef::Id(text) => match text.parse::<BackupId>() {
-                Ok(id) => vec![id],
-                Err(_) => self.ids().await?.into_iter().filter(|id| id.as_str().starts_with(text)).collect(),
-            },
-            BackupRef::Latest => self.ids().await?,
+        let mut found = match wanted {
+            BackupRef::Id(text) => self.beginning_with(text).await?,
+            BackupRef::Latest => self.latest().await?.into_iter().collect(),
         };
-        let mut found = Vec::new();
-        for id in candidates {
-            let Some(entry) = self.entry(&id).await? else { continue };
-            found.push(entry);
-            if *wanted == BackupRef::Latest || found.len() > NAMED {
-                break;
-            }
-        }
         match (found.len(), found.pop()) {
             (1, Some(Entry { manifest, sha256 })) => Ok(Backup { context: self.context.clone(), manifest, sha256 }),
             (count, Some(last)) => Err(Self::ambiguous(wanted, count, found.iter().chain([&last]))),
             (_, None) => Err(self.not_found(wanted).await?),
         }
+    }
+
+    /// The backups whose ids begin like this; not many more than are named.
+    async fn beginning_with(&self, text: &str) -> Result<Vec<Entry>> {
+        let candidates = match text.parse::<BackupId>() {
+            Ok(id) => vec![id],
+            Err(_) => self.ids().await?.into_iter().filter(|id| id.as_str().starts_with(text)).collect(),
+        };
+        let mut found = Vec::new();
+        for id in candidates {
+            found.extend(self.entry(&id).await?);
+            if found.len() > NAMED {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The newest by the time in its id; of those of one second, the last of the chain.
+    async fn latest(&self) -> Result<Option<Entry>> {
+        let mut latest: Option<Entry> = None;
+        for id in self.ids().await? {
+            if latest.as_ref().is_some_and(|latest| latest.manifest.id.started() != id.started()) {
+                break;
+            }
+            let entry = self.entry(&id).await?;
+            latest = latest.into_iter().chain(entry).max_by_key(|entry| entry.manifest.sequence);
+        }
+        Ok(latest)
     }
 
     fn ambiguous<'a>(wanted: &BackupRef, count: usize, found: impl Iterator<Item = &'a Entry>) -> Error {
