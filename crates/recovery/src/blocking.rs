@@ -8,7 +8,7 @@ use std::task::{Context as TaskContext, Poll};
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use lifeboat_archive::Sealed;
-use lifeboat_store::{Body, Key, Store};
+use lifeboat_store::{Body, Key, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -182,7 +182,8 @@ impl Read for RangeReader {
             let length = if self.read_ahead { wanted.max(READ_AHEAD) } else { wanted };
             let end = self.position.saturating_add(length).min(self.size);
             let range = self.position..end;
-            self.window = self.handle.block_on(self.store.get_range(&self.key, range)).map_err(io::Error::other)?;
+            let fetched = self.handle.block_on(self.store.get_range(&self.key, range));
+            self.window = fetched.map_err(|error| io::Error::other(too_short(error)))?;
             self.window_start = self.position;
         }
         let Some(bytes) = self.windowed() else {
@@ -203,6 +204,14 @@ impl Seek for RangeReader {
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
         Ok(self.position)
+    }
+}
+
+/// A range that the signed size allows and the object does not have: the object is not what was signed.
+fn too_short(error: StoreError) -> StoreError {
+    match error {
+        StoreError::BadRange { key, reason, .. } => StoreError::Corrupt { key, reason },
+        error => error,
     }
 }
 

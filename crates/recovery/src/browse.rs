@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use lifeboat_archive::{Frame, FrameReader, Identities, Sealed, SealedReader};
+use lifeboat_archive::{ArchiveError, Frame, FrameReader, Identities, Sealed, SealedReader};
 use lifeboat_model::{
     Coverage, IndexEntry, IndexRange, LookupEntry, ObjectKey, Part, PartName, ResourceCoverage, parse_json,
 };
@@ -50,13 +50,32 @@ pub struct Searched {
     pub first_failure: Option<String>,
 }
 
-/// What a part must be when it is read whole.
-pub(crate) fn sealed(part: &Part) -> Sealed {
-    Sealed {
+/// Opens a part that is read whole, and holds it to what the manifest says of it.
+pub(crate) fn open_part(
+    handle: &Handle,
+    backup: &Backup,
+    identities: &Identities,
+    part: &Part,
+) -> Result<SealedReader<ObjectReader>> {
+    let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(&part.name)?)?;
+    let sealed = Sealed {
         plain_bytes: part.plain_bytes,
         plain_sha256: part.plain_sha256,
         stored_bytes: part.stored_bytes,
         stored_sha256: part.stored_sha256,
+    };
+    SealedReader::new(source, identities, &sealed).map_err(|error| not_opened(backup, identities, error))
+}
+
+/// Why a part does not open. An identity is not wrong where the signed manifest says that the part was sealed to it.
+fn not_opened(backup: &Backup, identities: &Identities, error: ArchiveError) -> Error {
+    let recipients = &backup.manifest().recipients;
+    match error {
+        ArchiveError::WrongIdentity if identities.recipients().iter().any(|ours| recipients.contains(ours)) => {
+            let problem = "it is damaged, or was sealed anew: by the manifest it was sealed to this identity";
+            Error::Inconsistent(problem.to_owned())
+        }
+        error => error.into(),
     }
 }
 
@@ -74,10 +93,9 @@ pub(crate) fn read_whole(
         return Err(Error::Inconsistent(problem));
     }
     let read = || {
-        let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(name)?)?;
-        let mut reader = SealedReader::new(source, identities, &sealed(part))?;
+        let mut reader = open_part(handle, backup, identities, part)?;
         let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).map_err(lifeboat_archive::ArchiveError::from)?;
+        reader.read_to_end(&mut bytes).map_err(ArchiveError::from)?;
         reader.finish()?;
         Ok(bytes)
     };
@@ -313,7 +331,7 @@ impl Inner {
         let mut source = RangeReader::new(handle.clone(), store, self.backup.key(part)?, stored);
         source.set_read_ahead(read_ahead);
         let reader = FrameReader::open(source, &self.identities, stored)
-            .map_err(|error| self.backup.part_error(part)(error.into()))?;
+            .map_err(|error| self.backup.part_error(part)(not_opened(&self.backup, &self.identities, error)))?;
         Ok(Frames { reader, entries, current: None })
     }
 

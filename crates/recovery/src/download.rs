@@ -6,12 +6,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use lifeboat_archive::{ArchiveError, Identities, SealedReader};
+use lifeboat_archive::{ArchiveError, Identities};
 use lifeboat_model::{Digest, Part, PartName};
 use tokio::runtime::Handle;
 
-use crate::blocking::{ObjectReader, run_blocking};
-use crate::browse::sealed;
+use crate::blocking::run_blocking;
+use crate::browse::open_part;
 use crate::catalog::Backup;
 use crate::error::{Error, Result};
 use crate::{layout, trust};
@@ -89,9 +89,7 @@ pub(crate) fn write_part(
 
 fn copy(handle: &Handle, backup: &Backup, identities: &Identities, name: &PartName, to: &mut File) -> Result<()> {
     let mut work = || {
-        let part = backup.part(name)?;
-        let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(name)?)?;
-        let mut reader = SealedReader::new(source, identities, &sealed(part))?;
+        let mut reader = open_part(handle, backup, identities, backup.part(name)?)?;
         let mut buffer = vec![0; BUFFER];
         loop {
             let read = reader.read(&mut buffer).map_err(ArchiveError::from)?;

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::frames::FrameCheck;
 use crate::blocking::ObjectReader;
-use crate::browse::{parse_line, read_lookup, sealed};
+use crate::browse::{open_part, parse_line, read_lookup};
 use crate::catalog::Backup;
 use crate::error::{Error, Result};
 
@@ -23,9 +23,7 @@ type Checked = FrameCheck<SealedReader<ObjectReader>>;
 pub(super) fn check(handle: &Handle, backup: &Backup, identities: &Identities, coverage: &Coverage) -> Result<String> {
     let (tar_frames, index_frames) = read_lookup(handle, backup, identities)?;
     let open = |name: &PartName, frames: Vec<LookupEntry>| -> Result<Checked> {
-        let part = backup.part(name)?;
-        let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(name)?)?;
-        Ok(FrameCheck::new(SealedReader::new(source, identities, &sealed(part))?, frames))
+        Ok(FrameCheck::new(open_part(handle, backup, identities, backup.part(name)?)?, frames))
     };
     let tar = open(&PartName::RESOURCES, tar_frames).map_err(backup.part_error(&PartName::RESOURCES))?;
     let index = open(&PartName::INDEX, index_frames).map_err(backup.part_error(&PartName::INDEX))?;

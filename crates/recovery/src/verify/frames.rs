@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 
+use lifeboat_archive::Damage;
 use lifeboat_model::{Digest, LookupEntry};
 use sha2::{Digest as _, Sha256};
 
@@ -52,7 +53,7 @@ impl<R: Read> Read for FrameCheck<R> {
 }
 
 fn invalid(reason: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
+    Damage::Stream(io::Error::new(io::ErrorKind::InvalidData, reason)).into()
 }
 
 #[cfg(test)]

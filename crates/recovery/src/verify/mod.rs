@@ -6,14 +6,14 @@ mod frames;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use lifeboat_archive::{ArchiveError, Identities, SealedReader};
+use lifeboat_archive::{ArchiveError, Identities};
 use lifeboat_etcd::{Inspector, SnapshotFacts, Trailer};
 use lifeboat_model::{Coverage, EtcdRecord, Part, PartName};
 use serde::Serialize;
 use tokio::runtime::Handle;
 
-use crate::blocking::{ObjectReader, run_blocking};
-use crate::browse::{read_coverage, sealed};
+use crate::blocking::run_blocking;
+use crate::browse::{open_part, read_coverage};
 use crate::catalog::{Backup, BackupRef, Catalog};
 use crate::error::{Class, Error, Result, chain};
 use crate::layout;
@@ -178,8 +178,7 @@ fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Outco
 }
 
 fn inspect_etcd(handle: &Handle, backup: &Backup, identities: &Identities, part: &Part) -> Result<SnapshotFacts> {
-    let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(&part.name)?)?;
-    let mut reader = SealedReader::new(source, identities, &sealed(part))?;
+    let mut reader = open_part(handle, backup, identities, part)?;
     let mut inspector = Inspector::new(Trailer::Verify);
     copy(&mut reader, |bytes| inspector.update(bytes))?;
     reader.finish()?;
