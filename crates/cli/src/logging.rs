@@ -10,9 +10,11 @@ use crate::args::{GlobalArgs, LogFormat};
 
 /// Starts logging. Without `-v`: what a person running this should know.
 pub(crate) fn start(globals: &GlobalArgs, bars: &MultiProgress, is_terminal: bool, colored: bool) {
+    // kube logs each request that fails as an error, and the AWS SDK warns where it finds no region in a machine that is
+    // none of AWS: what becomes of it is said by those who asked.
     let filter = match (globals.quiet, globals.verbose) {
-        (true, _) => "error",
-        (false, 0) => "warn,lifeboat=info,lifeboat_recovery=info",
+        (true, _) => "error,kube_client=off",
+        (false, 0) => "warn,lifeboat=info,lifeboat_recovery=info,kube_client=off,aws_config=error",
         (false, 1) => {
             "info,lifeboat=debug,lifeboat_recovery=debug,lifeboat_store=debug,lifeboat_etcd=debug,lifeboat_kubernetes=debug"
         }
