@@ -126,9 +126,18 @@ pub enum EtcdError {
         /// The end of what it printed.
         message: String,
     },
-    /// The filesystem cannot exchange two folders atomically.
-    #[error("the filesystem of '{}' cannot exchange two folders atomically; rename them by hand", .0.display())]
-    ExchangeUnsupported(PathBuf),
+    /// Two folders cannot change places in one step.
+    #[error("cannot exchange '{}' and '{}' in one step; is one a mount point, or are they on different filesystems?",
+        .new.display(), .target.display())]
+    Exchange {
+        /// The new folder.
+        new: PathBuf,
+        /// The one that it is to replace.
+        target: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A running etcd holds the data directory.
     #[error("'{}' is in use by a running etcd", .0.display())]
     InUse(PathBuf),

@@ -103,11 +103,12 @@ impl SnapshotStream {
     }
 
     fn accept(&mut self, message: SnapshotResponse) -> Result<Bytes, EtcdError> {
+        self.received = self.received.saturating_add(message.blob.len() as u64);
         // A server whose own copy breaks off would send empty messages for ever.
-        if message.blob.is_empty() && message.remaining_bytes > 0 {
+        let is_stuck = message.blob.is_empty() && message.remaining_bytes > 0;
+        if is_stuck || self.received > self.total {
             return Err(self.broken(None));
         }
-        self.received += message.blob.len() as u64;
         self.sha256.update(&message.blob);
         Ok(message.blob)
     }

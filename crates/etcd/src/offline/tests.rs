@@ -240,7 +240,7 @@ fn absurd_sizes_are_refused() {
         assert!(matches!(with_pages(pages), Err(SnapshotError::TooLong { .. })), "{pages}");
     }
     assert_eq!(inspect(b""), Err(SnapshotError::NotBolt { bytes: 0 }));
-    assert_eq!(inspect(&[0xab; 200_000]), Err(SnapshotError::NotBolt { bytes: 200_000 }));
+    assert_eq!(inspect(&vec![0xab; 200_000]), Err(SnapshotError::NotBolt { bytes: 200_000 }));
 }
 
 /// Pages with some bytes exchanged, and a file of them whose checksums are right.

@@ -62,7 +62,7 @@ struct Alarm {
     #[prost(uint64, tag = "2")]
     member_id: u64,
     #[prost(int32, tag = "3")]
-    alarm: i32,
+    kind: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -126,7 +126,7 @@ impl Writer {
     }
 
     /// Raises an alarm: 1 is NOSPACE, 2 is CORRUPT.
-    pub(crate) async fn raise_alarm(&self, member_id: u64, alarm: i32) {
-        self.call("/etcdserverpb.Maintenance/Alarm", Alarm { action: 1, member_id, alarm }).await;
+    pub(crate) async fn raise_alarm(&self, member_id: u64, kind: i32) {
+        self.call("/etcdserverpb.Maintenance/Alarm", Alarm { action: 1, member_id, kind }).await;
     }
 }

@@ -15,7 +15,7 @@ use crate::kv::{Put, Writer};
 use crate::reference::Reference;
 use crate::{etcdctl_flags, options, run, status};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Asks for the members again and again until they are as wished.
 async fn members_until(cluster: &Cluster, wished: impl Fn(&[EndpointStatus]) -> bool) -> Vec<EndpointStatus> {
@@ -39,7 +39,7 @@ fn all_caught_up(members: &[EndpointStatus]) -> bool {
 
 async fn fill(writer: &Writer, megabytes: u32) {
     for number in 0..megabytes {
-        let value = format!("value {number}, ").repeat(1 << 16)[..1 << 19].as_bytes().to_vec();
+        let value: Vec<u8> = format!("value {number}, ").bytes().cycle().take(1 << 19).collect();
         let put = |half: &str| Put { key: format!("/{number}/{half}").into_bytes(), value: value.clone(), lease: 0 };
         writer.put(vec![put("a"), put("b")]).await;
     }

@@ -1,4 +1,5 @@
 //! The crate against real etcd, etcdctl and etcdutl.
+#![cfg(test)]
 
 mod golden;
 mod inspect;

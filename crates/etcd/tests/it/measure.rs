@@ -2,7 +2,6 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::path::Path;
 use std::time::Instant;
 
 use lifeboat_etcd::{Cluster, Inspector, Trailer};
@@ -17,11 +16,11 @@ fn object(number: u32) -> Vec<u8> {
     let mut state = u64::from(number) * 0x9e37_79b9_7f4a_7c15 + 1;
     while value.len() < 6_000 {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        write!(
+        writeln!(
             value,
             "{{\"name\":\"app-{}\",\"image\":\"registry.example.com/team-{}/service:v1.{}\",\"uid\":\"{state:016x}\",\
              \"env\":[{{\"name\":\"LOG_LEVEL\",\"value\":\"info\"}},{{\"name\":\"REGION\",\"value\":\"eu-1\"}}],\
-             \"resources\":{{\"limits\":{{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}}}}\n",
+             \"resources\":{{\"limits\":{{\"cpu\":\"500m\",\"memory\":\"256Mi\"}}}}}}",
             number % 500,
             number % 20,
             number % 9,
@@ -31,9 +30,37 @@ fn object(number: u32) -> Vec<u8> {
     value
 }
 
-fn rate(bytes: u64, begin: Instant) -> String {
-    let seconds = begin.elapsed().as_secs_f64();
-    format!("{seconds:.2} s, {:.0} MB/s", bytes as f64 / 1e6 / seconds)
+/// CPU seconds of a process, and of its children that have ended: fields 14 to 17 of proc(5), in hundredths.
+fn cpu(process: &str) -> (f64, f64) {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let seconds = |field: usize| fields[field].parse::<f64>().unwrap() / 100.0;
+    (seconds(11) + seconds(12), seconds(13) + seconds(14))
+}
+
+/// Wall and CPU time of one measurement: this process, its children, and the server.
+struct Watch {
+    begin: Instant,
+    own: (f64, f64),
+    server: (String, f64),
+}
+
+impl Watch {
+    fn start(server: &str) -> Self {
+        Self { begin: Instant::now(), own: cpu("self"), server: (server.to_owned(), cpu(server).0) }
+    }
+
+    fn stop(self, what: &str, bytes: u64) {
+        let seconds = self.begin.elapsed().as_secs_f64();
+        let own = cpu("self");
+        let server = cpu(&self.server.0).0 - self.server.1;
+        println!(
+            "{what:26} {seconds:6.2} s {:6.0} MB/s, CPU: own {:.2} s, child {:.2} s, server {server:.2} s",
+            f64::from(u32::try_from(bytes >> 10).unwrap()) * 1024.0 / 1e6 / seconds,
+            own.0 - self.own.0,
+            own.1 - self.own.1,
+        );
+    }
 }
 
 fn resident_kib() -> u64 {
@@ -66,36 +93,33 @@ async fn measure_the_stream_and_the_inspector() {
     let mut args = etcdctl_flags(&access, endpoint);
     args.extend(["snapshot".to_owned(), "save".to_owned(), path.display().to_string()]);
     let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let server = etcd.etcd_pids()[0].unwrap().to_string();
     println!("peak memory before: {} KiB", resident_kib());
     for _ in 0..3 {
-        let begin = Instant::now();
+        let watch = Watch::start(&server);
         run("etcdctl", &args);
-        println!("etcdctl snapshot save:     {}", rate(fs::metadata(&path).unwrap().len(), begin));
-        let begin = Instant::now();
+        watch.stop("etcdctl snapshot save", fs::metadata(&path).unwrap().len());
+        let watch = Watch::start(&server);
         let bytes = stream(&cluster, endpoint, |_| {}).await;
-        println!("stream, to nowhere:        {}", rate(bytes, begin));
-        let begin = Instant::now();
+        watch.stop("stream, to nowhere", bytes);
+        let watch = Watch::start(&server);
         let mut inspector = Inspector::new(Trailer::VerifiedElsewhere);
         let bytes = stream(&cluster, endpoint, |part| inspector.update(part)).await;
-        println!("stream, inspected:         {}", rate(bytes, begin));
-        println!("{:?}", inspector.finish().unwrap());
-        let begin = Instant::now();
+        inspector.finish().unwrap();
+        watch.stop("stream, inspected", bytes);
+        let watch = Watch::start(&server);
         let mut file = File::create(etcd.temp().join("ours.db")).unwrap();
         let bytes = stream(&cluster, endpoint, |part| file.write_all(part).unwrap()).await;
         file.sync_all().unwrap();
-        println!("stream, to a synced file:  {}", rate(bytes, begin));
+        watch.stop("stream, to a synced file", bytes);
     }
     println!("peak memory after streams: {} KiB", resident_kib());
-    measure_the_inspector(&path);
-}
-
-fn measure_the_inspector(path: &Path) {
-    let bytes = fs::read(path).unwrap();
+    let bytes = fs::read(&path).unwrap();
     for trailer in [Trailer::VerifiedElsewhere, Trailer::Verify] {
-        let begin = Instant::now();
+        let watch = Watch::start(&server);
         let mut inspector = Inspector::new(trailer);
         bytes.chunks(32 << 10).for_each(|part| inspector.update(part));
         inspector.finish().unwrap();
-        println!("inspector, {trailer:?}: {}", rate(bytes.len() as u64, begin));
+        watch.stop(&format!("inspector, {trailer:?}"), bytes.len() as u64);
     }
 }

@@ -66,6 +66,8 @@ async fn a_cluster_comes_back_from_its_snapshot() {
 
     assert!(in_use(&data_dir).unwrap());
     assert!(matches!(swap(&new, &data_dir, "x"), Err(EtcdError::InUse(path)) if path == data_dir));
+    let (new_member, member) = (new.join("member"), data_dir.join("member"));
+    assert!(matches!(swap(&new_member, &member, "x"), Err(EtcdError::InUse(_))));
     // The log alone tells, too.
     let (database, aside) = (data_dir.join("member/snap/db"), etcd.temp().join("db"));
     fs::rename(&database, &aside).unwrap();
@@ -110,6 +112,15 @@ fn the_old_directory_is_kept() {
     let error = swap(&next, &target, "20261121").unwrap_err();
     assert!(matches!(&error, EtcdError::Io { path, .. } if *path == kept), "{error:?}");
     assert_eq!((content(&target).as_str(), content(&kept).as_str(), content(&next).as_str()), ("new", "old", "next"));
+}
+
+#[test]
+fn a_folder_of_another_filesystem_is_refused() {
+    let (dir, other) = (TempDir::new().unwrap(), TempDir::new_in("/dev/shm").unwrap());
+    let (new, target) = (folder(other.path().join("new"), "new"), folder(dir.path().join("target"), "old"));
+    let error = swap(&new, &target, "x").unwrap_err();
+    assert!(matches!(error, EtcdError::Exchange { .. }), "{error:?}");
+    assert_eq!((content(&target).as_str(), content(&new).as_str()), ("old", "new"));
 }
 
 #[test]
