@@ -250,6 +250,14 @@ const SETTINGS: &[(&str, Setter)] = &[
         v.parse().map(|on| s3(c).force_path_style = on).map_err(|_| "expected true or false".to_owned())
     }),
     ("store.s3.caFile", |c, v| path(&mut s3(c).ca_file, v)),
+    ("store.s3.checksums", |c, v| {
+        s3(c).checksums = match v {
+            "whenSupported" => Checksums::WhenSupported,
+            "whenRequired" => Checksums::WhenRequired,
+            _ => return Err("expected whenSupported or whenRequired".to_owned()),
+        };
+        Ok(())
+    }),
     ("store.directory.path", |c, v| {
         c.store = StoreConfig { directory: Some(DirectoryStore { path: v.into() }), s3: None };
         Ok(())
@@ -264,6 +272,8 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("etcd.keyFile", |c, v| path(&mut etcd(c).key_file, v)),
     ("kubernetes.kubeconfig", |c, v| path(&mut c.kubernetes.kubeconfig, v)),
     ("kubernetes.context", |c, v| optional(&mut c.kubernetes.context, v)),
+    ("resources.include", |c, v| resources(&mut c.resources.include, v)),
+    ("resources.exclude", |c, v| resources(&mut c.resources.exclude, v)),
     ("resources.pageSize", |c, v| {
         v.parse().map(|size| c.resources.page_size = size).map_err(|_| "expected a number".to_owned())
     }),
@@ -298,8 +308,18 @@ fn path(target: &mut Option<PathBuf>, value: &str) -> Result<(), String> {
 
 #[expect(clippy::unnecessary_wraps, reason = "of the shape that every setter has")]
 fn list(target: &mut Vec<String>, value: &str) -> Result<(), String> {
-    *target = value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect();
+    *target = items(value).collect();
     Ok(())
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "of the shape that every setter has")]
+fn resources(target: &mut Vec<GroupResource>, value: &str) -> Result<(), String> {
+    *target = items(value).map(GroupResource::from).collect();
+    Ok(())
+}
+
+fn items(value: &str) -> impl Iterator<Item = String> {
+    value.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned)
 }
 
 /// The variable that overrides the setting of that path: `LIFEBOAT_STORE_S3_FORCE_PATH_STYLE`.
@@ -443,6 +463,11 @@ resources: {exclude: [events], pageSize: 250}
         config.set("encryption.recipients", "age1a, age1b").unwrap();
         assert_eq!(config.store.s3.as_ref().unwrap().bucket, "other");
         assert_eq!(config.encryption.recipients, ["age1a", "age1b"]);
+        config.set("store.s3.checksums", "whenRequired").unwrap();
+        assert_eq!(config.store.s3.as_ref().unwrap().checksums, Checksums::WhenRequired);
+        assert!(config.set("store.s3.checksums", "never").is_err());
+        config.set("resources.include", "pods,deployments.apps").unwrap();
+        assert_eq!(config.resources.include[1].group, "apps");
         config.set("store.directory.path", "/b").unwrap();
         assert_eq!(config.check(), Ok(()));
         let error = config.set("store.s3.buckett", "x").unwrap_err();

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lifeboat_archive::Identities;
-use lifeboat_etcd::{Rebuild, in_use, inspect_data_dir, inspect_file, rebuild, swap};
+use lifeboat_etcd::{Rebuild, SnapshotFacts, in_use, inspect_data_dir, inspect_file, rebuild, swap};
 use lifeboat_model::{BackupId, EtcdRecord, PartName};
 use serde::Serialize;
+use tempfile::TempDir;
 use tokio::runtime::Handle;
 
 use crate::blocking::run_blocking;
@@ -110,15 +111,24 @@ pub fn plan(backup: &Backup, options: &Options) -> Result<Plan> {
 /// The plaintext of the snapshot lies beside the target, readable by its owner only, and is removed in the end.
 ///
 /// # Errors
-/// When the snapshot is not what was captured, `etcdutl` fails, or an etcd runs on the data directory. Then the target
-/// is as it was.
+/// When the snapshot is not what was captured, `etcdutl` fails, an etcd runs on the data directory, or the context's
+/// token was cancelled before the new one was put in place. Then the target is as it was.
 pub async fn perform(backup: &Backup, identities: Arc<Identities>, options: &Options) -> Result<Restored> {
-    let work = restore(backup, identities, options);
-    backup.context().cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled))
+    plan(backup, options)?;
+    let work = build(backup, identities, options);
+    let built = backup.context().cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled))?;
+    // Not cancelled half-way: nobody could say which of the two is in place.
+    put_in_place(backup, options, built).await
 }
 
-async fn restore(backup: &Backup, identities: Arc<Identities>, options: &Options) -> Result<Restored> {
-    plan(backup, options)?;
+/// A data directory that was built beside the target, in a folder that goes with this value.
+struct Built {
+    scratch: TempDir,
+    data: PathBuf,
+    facts: SnapshotFacts,
+}
+
+async fn build(backup: &Backup, identities: Arc<Identities>, options: &Options) -> Result<Built> {
     let beside = parent(&options.data_dir)?;
     let scratch = tempfile::Builder::new()
         .prefix(".lifeboat-restore-")
@@ -135,17 +145,16 @@ async fn restore(backup: &Backup, identities: Arc<Identities>, options: &Options
         })
         .await?
     };
-
-    let new = scratch.path().join("data");
+    let data = scratch.path().join("data");
     let single = || {
         let peers = options.initial_advertise_peer_urls.iter();
         peers.map(|url| format!("{}={url}", options.name)).collect::<Vec<_>>().join(",")
     };
     rebuild(&Rebuild {
         etcdutl: options.etcdutl.clone(),
-        snapshot: snapshot.clone(),
+        snapshot,
         minor: facts.minor(),
-        data_dir: new.clone(),
+        data_dir: data.clone(),
         name: options.name.clone(),
         initial_cluster: options.initial_cluster.clone().unwrap_or_else(single),
         initial_cluster_token: options.initial_cluster_token.clone(),
@@ -153,19 +162,31 @@ async fn restore(backup: &Backup, identities: Arc<Identities>, options: &Options
         bump_revision: options.bump_revision,
     })
     .await?;
+    let (rebuilt, captured) = (data.clone(), facts.clone());
+    run_blocking("checking the new data directory", move || compare_rebuilt(&rebuilt, &captured)).await?;
+    Ok(Built { scratch, data, facts })
+}
 
-    let (target, id, captured) = (options.data_dir.clone(), backup.manifest().id.clone(), facts.clone());
+/// Whether the rebuilt data directory has all of the snapshot.
+fn compare_rebuilt(data: &Path, captured: &SnapshotFacts) -> Result<()> {
+    let rebuilt = inspect_data_dir(data)?;
+    if rebuilt.key_revisions >= captured.key_revisions && rebuilt.revision >= captured.revision {
+        return Ok(());
+    }
+    Err(Error::Inconsistent(format!(
+        "the rebuilt data directory has {} revisions up to {}, the snapshot {} up to {}",
+        rebuilt.key_revisions, rebuilt.revision, captured.key_revisions, captured.revision
+    )))
+}
+
+async fn put_in_place(backup: &Backup, options: &Options, built: Built) -> Result<Restored> {
+    let (target, id) = (options.data_dir.clone(), backup.manifest().id.clone());
+    let Built { scratch, data, facts } = built;
     let kept = run_blocking("putting the data directory in place", move || {
-        let rebuilt = inspect_data_dir(&new)?;
-        if rebuilt.key_revisions < captured.key_revisions || rebuilt.revision < captured.revision {
-            let problem = format!(
-                "the rebuilt data directory has {} revisions up to {}, the snapshot {} up to {}",
-                rebuilt.key_revisions, rebuilt.revision, captured.key_revisions, captured.revision
-            );
-            return Err(Error::Inconsistent(problem));
-        }
         refuse_running(&target)?;
-        Ok(swap(&new, &target, &id.to_string())?)
+        let kept = swap(&data, &target, id.as_str())?;
+        drop(scratch);
+        Ok(kept)
     })
     .await?;
     Ok(Restored {
