@@ -1,5 +1,6 @@
 //! The index: one line an object; and the lookup: one line a zstd frame, which makes ranged reads provable.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,9 @@ const CLUSTER: &str = "_cluster";
 const ROOT: &str = "resources";
 const SUFFIX: &str = ".json";
 
-/// Where an object lives in the API. Within one resource, keys order as the API server lists them:
-/// by namespace, then by name, byte by byte.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// Where an object lives in the API. Within one resource, keys order as the API server lists them, which is by the bytes
+/// of `namespace/name` as in etcd's keys: `a-b/x` comes before `a/x`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ObjectKey {
     /// The API group; empty for the core group.
     pub group: String,
@@ -46,6 +47,24 @@ pub enum PathError {
 fn is_segment(text: &str) -> bool {
     let forbidden = |c: char| c == '/' || c == '\\' || c == '%' || c.is_control();
     !text.is_empty() && text != "." && text != ".." && text.len() <= 253 && !text.contains(forbidden)
+}
+
+impl Ord for ObjectKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        fn place(key: &ObjectKey) -> impl Iterator<Item = u8> {
+            let namespace = key.namespace.iter().flat_map(|namespace| namespace.bytes().chain([b'/']));
+            namespace.chain(key.name.bytes())
+        }
+        (&self.group, &self.version, &self.resource)
+            .cmp(&(&other.group, &other.version, &other.resource))
+            .then_with(|| place(self).cmp(place(other)))
+    }
+}
+
+impl PartialOrd for ObjectKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl ObjectKey {
@@ -183,6 +202,19 @@ mod tests {
         };
         assert_eq!(key.path().unwrap(), "resources/core/v1/secrets/shop/db.json");
         assert_eq!(key.to_string(), "secrets/db -n shop");
+    }
+
+    #[test]
+    fn keys_order_as_etcd_has_them() {
+        let key = |namespace: &str, name: &str| ObjectKey {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "secrets".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        };
+        let sorted = [key("a-b", "x"), key("a", "w"), key("a", "x"), key("a", "x-y"), key("a", "x.y"), key("b", "a")];
+        assert!(sorted.is_sorted());
     }
 
     #[test]

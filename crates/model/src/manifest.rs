@@ -273,7 +273,8 @@ pub struct RequiredForRestore {
     pub pki: bool,
 }
 
-/// `cluster.json`: which cluster the name stands for in this store. Signed like a manifest.
+/// `cluster.json`: which cluster the name stands for in this store. Signed like a manifest. It has nothing that differs
+/// from one writer to the next, so that the record of one fits the signature of another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterRecord {
@@ -283,8 +284,6 @@ pub struct ClusterRecord {
     pub cluster: ClusterName,
     /// UID of the namespace `kube-system`.
     pub cluster_id: String,
-    /// When it was written.
-    pub created: Timestamp,
 }
 
 impl ClusterRecord {

@@ -136,6 +136,8 @@ pub(crate) fn read_lookup(
 
 /// Frames of one part.
 struct Frames<'a> {
+    backup: &'a Backup,
+    part: PartName,
     reader: FrameReader<RangeReader>,
     entries: &'a [LookupEntry],
     current: Option<(u64, Vec<u8>)>,
@@ -152,7 +154,8 @@ impl Frames<'_> {
                 stored_length: entry.stored_length,
                 sha256: entry.sha256,
             };
-            self.current = Some((entry.plain_offset, self.reader.read_frame(&frame)?));
+            let content = self.reader.read_frame(&frame).map_err(Error::from);
+            self.current = Some((entry.plain_offset, content.map_err(self.backup.part_error(&self.part))?));
         }
         Ok(self.current.as_ref().map(|(_, bytes)| bytes.as_slice()).unwrap_or_default())
     }
@@ -332,7 +335,7 @@ impl Inner {
         source.set_read_ahead(read_ahead);
         let reader = FrameReader::open(source, &self.identities, stored)
             .map_err(|error| self.backup.part_error(part)(not_opened(&self.backup, &self.identities, error)))?;
-        Ok(Frames { reader, entries, current: None })
+        Ok(Frames { backup: &self.backup, part: part.clone(), reader, entries, current: None })
     }
 
     /// Finds one object's index line by halving.

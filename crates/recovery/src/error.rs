@@ -179,6 +179,10 @@ impl Error {
             Self::Archive(error) => archive_class(error),
             Self::Etcd(error) => etcd_class(error),
             Self::Kubernetes(lifeboat_kubernetes::Error::Forbidden { .. }) | Self::Refused(_) => Class::Refused,
+            // The signed manifest lists it: that the store lacks it is no matter of what was asked for.
+            Self::Part { source, .. } if matches!(**source, Self::Store(StoreError::NotFound { .. })) => {
+                Class::Integrity
+            }
             Self::Part { source, .. } => source.class(),
             Self::Untrusted { .. }
             | Self::Document { .. }

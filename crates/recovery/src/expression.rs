@@ -30,11 +30,14 @@ impl Expression {
         }
         let env = Env::stdlib().with_optional_support(true);
         let program = env.compile(source).map_err(|error| error.to_string())?;
-        let references = program.references();
-        if let Some(name) = references.variables().into_iter().find(|name| *name != "object") {
-            return Err(format!("the expression uses '{name}', but only 'object' is known"));
+        let expression = Self { program, env: Arc::new(env) };
+        // A misspelt variable shows at once, and not on every object.
+        match expression.evaluate(&serde_json::json!({})) {
+            Err(ExecutionError::UndeclaredReference(name)) => {
+                Err(format!("the expression uses '{name}', which is not known; the variable is 'object'"))
+            }
+            _ => Ok(expression),
         }
-        Ok(Self { program, env: Arc::new(env) })
     }
 
     /// Whether an object fits. One that lacks a field which the expression needs does not.
@@ -42,9 +45,7 @@ impl Expression {
     /// # Errors
     /// When the expression fails otherwise or its value is neither true nor false. No value of the object is named.
     pub fn matches(&self, object: &serde_json::Value) -> Result<bool, String> {
-        let mut context = Context::with_env(Arc::clone(&self.env));
-        context.add_variable("object", object).map_err(|_| "the object cannot be an operand".to_owned())?;
-        match self.program.execute(&context) {
+        match self.evaluate(object) {
             Ok(Value::Bool(fits)) => Ok(fits),
             Ok(value) => Err(format!("the value is not true or false but of type {:?}", value.type_of())),
             Err(ExecutionError::NoSuchKey(_)) => Ok(false),
@@ -53,6 +54,12 @@ impl Expression {
             Err(ExecutionError::FunctionError { function, .. }) => Err(format!("the function '{function}' failed")),
             Err(_) => Err("operands do not fit each other".to_owned()),
         }
+    }
+
+    fn evaluate(&self, object: &serde_json::Value) -> Result<Value, ExecutionError> {
+        let mut context = Context::with_env(Arc::clone(&self.env));
+        context.add_variable("object", object).map_err(|error| ExecutionError::function_error("object", error))?;
+        self.program.execute(&context)
     }
 }
 

@@ -12,7 +12,7 @@ use lifeboat_model::{EtcdRecord, Gap, Part, PartName};
 use tokio::sync::mpsc;
 
 use super::part::{self, PartWriter};
-use super::{Shared, Source};
+use super::{Shared, Source, absence};
 use crate::blocking::run_blocking;
 use crate::error::{Error, Result, chain};
 use crate::progress::Track;
@@ -31,7 +31,8 @@ pub(super) struct Captured {
 
 impl Captured {
     fn absent(reason: String, gap: bool) -> Self {
-        let gaps = if gap { vec![Gap { resource: "etcd".to_owned(), reason: reason.clone() }] } else { Vec::new() };
+        let (reason, gap) = absence("etcd", reason, gap);
+        let gaps = gap.into_iter().collect();
         Self { record: EtcdRecord::Absent { reason }, part: None, gaps, keys: None, encryption: Vec::new() }
     }
 }

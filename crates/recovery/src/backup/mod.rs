@@ -18,7 +18,7 @@ use lifeboat_model::{
     LookupEntry, Manifest, Part, PartName, Previous, Reason, RequiredForRestore, ResourceCoverage, ResourcesConfig,
     ResourcesRecord,
 };
-use lifeboat_store::{Store, StoreError};
+use lifeboat_store::{Store, StoreError, body};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -133,7 +133,7 @@ pub async fn create(context: &Context, request: Request, progress: Progress) -> 
 
 async fn run(context: &Context, shared: &Shared, request: &Request) -> Result<Outcome> {
     let api = connect(&request.kubernetes).await;
-    let (catalog, api) = known_catalog(context, &request.signer, shared.started, api).await?;
+    let (catalog, api) = known_catalog(context, &request.signer, api).await?;
     let head = catalog.head().await?;
     let (etcd, objects) =
         tokio::try_join!(etcd::capture(shared, &request.etcd), capture_objects(shared, &api, &request.resources),)?;
@@ -169,7 +169,7 @@ async fn connect(source: &Source<ConnectOptions>) -> Api {
 }
 
 /// The catalog, once its record of the cluster is there and is of this cluster.
-async fn known_catalog(context: &Context, signer: &SigningKey, now: Timestamp, api: Api) -> Result<(Catalog, Api)> {
+async fn known_catalog(context: &Context, signer: &SigningKey, api: Api) -> Result<(Catalog, Api)> {
     let catalog = Catalog::open(context.clone()).await?;
     let ours = match (&api, catalog.cluster_id()) {
         (Api::Connected { id, .. }, _) => id.clone(),
@@ -179,7 +179,7 @@ async fn known_catalog(context: &Context, signer: &SigningKey, now: Timestamp, a
             return Err(Error::UnknownCluster { name: context.cluster.clone(), source });
         }
     };
-    let catalog = if catalog.cluster_id().is_some() { catalog } else { introduce(context, signer, now, &ours).await? };
+    let catalog = if catalog.cluster_id().is_some() { catalog } else { introduce(context, signer, &ours).await? };
     match catalog.cluster_id() {
         Some(theirs) if theirs != ours => {
             let (name, theirs) = (context.cluster.clone(), theirs.to_owned());
@@ -189,19 +189,27 @@ async fn known_catalog(context: &Context, signer: &SigningKey, now: Timestamp, a
     }
 }
 
-/// Writes the record of the cluster. Somebody else may have done so in this moment: theirs counts.
-async fn introduce(context: &Context, signer: &SigningKey, now: Timestamp, id: &str) -> Result<Catalog> {
+/// Writes the record of the cluster. What is there of it already, by somebody else in this moment or by a backup that
+/// was killed in between, fits: all write the same.
+async fn introduce(context: &Context, signer: &SigningKey, id: &str) -> Result<Catalog> {
     let record = ClusterRecord {
         format: FORMAT_VERSION.to_owned(),
         cluster: context.cluster.clone(),
         cluster_id: id.to_owned(),
-        created: now,
     };
     let key = layout::cluster(&context.cluster)?;
     let bytes = record.to_bytes().map_err(|source| Error::Document { key: key.to_string(), source })?;
-    match trust::put_signed(context.store.as_ref(), signer, &key, bytes, &record.trusted_comment()).await {
-        Ok(()) | Err(Error::Store(StoreError::AlreadyExists { .. })) => Catalog::open(context.clone()).await,
-        Err(error) => Err(error),
+    let signature = signer.sign(&bytes, &record.trusted_comment())?;
+    for (key, content) in [(&layout::signature(&key)?, signature.into_bytes()), (&key, bytes)] {
+        match context.store.put_once(key, body(content)).await {
+            Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let catalog = Catalog::open(context.clone()).await?;
+    match catalog.cluster_id() {
+        Some(_) => Ok(catalog),
+        None => Err(Error::mismatch(&key, "was written and cannot be read")),
     }
 }
 
@@ -221,6 +229,15 @@ impl Objects {
         let (parts, lookup, resources) = Default::default();
         Self { record: ResourcesRecord::Absent { reason }, parts, lookup, resources, gaps }
     }
+}
+
+/// What the plain manifest says of a source that is not there, and the gap if it was expected. An error can hold names
+/// and addresses, which belong into the sealed coverage alone.
+fn absence(source: &str, reason: String, expected: bool) -> (String, Option<Gap>) {
+    if !expected {
+        return (reason, None);
+    }
+    ("it could not be captured: the coverage says why".to_owned(), Some(Gap { resource: source.to_owned(), reason }))
 }
 
 async fn capture_objects(shared: &Shared, api: &Api, wanted: &ResourcesConfig) -> Result<Objects> {

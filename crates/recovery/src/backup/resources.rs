@@ -102,6 +102,8 @@ struct Current {
     coverage: ResourceCoverage,
     last: Option<ObjectKey>,
     failed_objects: u64,
+    /// How many gaps there were before it.
+    gaps_before: usize,
 }
 
 struct Outcome {
@@ -183,6 +185,7 @@ impl Writer {
             },
             last: None,
             failed_objects: 0,
+            gaps_before: self.gaps.len(),
         })
     }
 
@@ -261,7 +264,9 @@ impl Writer {
 
     /// What was written of the list so far is void: its lines lie outside the range that will be recorded.
     fn restart(&mut self, kind: &ResourceType, reason: &str) {
-        let restarts = self.current(kind).coverage.restarts + 1;
+        let void = self.current(kind);
+        self.gaps.truncate(void.gaps_before);
+        let restarts = void.coverage.restarts + 1;
         tracing::warn!(resource = %kind.group_resource(), restarts, reason, "the list had expired and begins again");
         let mut current = self.current(kind);
         current.coverage.restarts = restarts;

@@ -161,6 +161,11 @@ async fn open(report: &mut Report, backup: &Backup, identities: &Arc<Identities>
     for (name, outcome) in etcd.into_iter().chain(objects) {
         report.note(name, outcome)?;
     }
+    let known = [PartName::ETCD, PartName::RESOURCES, PartName::INDEX, PartName::LOOKUP, PartName::COVERAGE];
+    for part in backup.manifest().parts.iter().filter(|part| !known.contains(&part.name)) {
+        report.note(part.name.stored_name(), stored(backup, part).await)?;
+        report.not_checked.push(format!("the content of '{}', a part that this version does not know", part.name));
+    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::{BackupId, Config, Digest};
 use lifeboat_recovery::Clock as _;
 use lifeboat_store::{
-    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, Versioning, body, digest,
+    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, StoreError, Versioning, body, digest,
 };
 
 use super::{Check, clock};
@@ -136,6 +136,10 @@ async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
     const NAME: &str = "unfinished uploads";
     let all: Vec<_> = match store.incomplete_uploads(folder).try_collect().await {
         Ok(all) => all,
+        Err(StoreError::Other { status: Some(501), .. }) => {
+            let remedy = "look for them on the server itself: uploads of killed backups cost space there";
+            return Check::warn(NAME, "the server cannot list them", remedy);
+        }
         Err(error) => return Check::error(NAME, error),
     };
     let now = Timestamp::now();
