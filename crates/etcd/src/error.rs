@@ -167,9 +167,12 @@ impl CallFailure {
         self.0.message() == "etcdserver: no leader"
     }
 
-    /// Whether our own transport gave up the call, rather than the server.
+    /// Whether the connection was closed under the call. The transport words that in several ways, by how far it had
+    /// come, and its error types do not tell; what a server answers has no source.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.code() == tonic::Code::Cancelled && std::error::Error::source(&self.0).is_some()
+        const WORDINGS: [&str; 4] = ["connection closed", "broken pipe", "connection reset", "handshake eof"];
+        let text = chain(self).to_lowercase();
+        std::error::Error::source(self).is_some() && WORDINGS.iter().any(|wording| text.contains(wording))
     }
 }
 
