@@ -17,5 +17,5 @@ pub use choose::choose;
 pub use cluster::{Alarm, AlarmKind, ClientCertificate, Cluster, EndpointStatus, EtcdOptions, MemberStatus, Tls};
 pub use error::{CallFailure, EtcdError, Unfit};
 pub use offline::{Inspector, SnapshotError, SnapshotFacts, Trailer};
-pub use restore::{Minor, Rebuild, etcdutl_minor, in_use, inspect_data_dir, inspect_file, rebuild, swap};
+pub use restore::{Minor, MinorError, Rebuild, etcdutl_minor, in_use, inspect_data_dir, inspect_file, rebuild, swap};
 pub use stream::{SnapshotInfo, SnapshotStream};

@@ -15,7 +15,7 @@ use crate::offline::{Inspector, SnapshotFacts, Trailer};
 pub use self::etcdutl::{Rebuild, etcdutl_minor, rebuild};
 pub use self::in_use::in_use;
 pub use self::swap::swap;
-pub use self::version::Minor;
+pub use self::version::{Minor, MinorError};
 
 /// Checks the snapshot file at `path`, its SHA-256 included. Blocks.
 pub fn inspect_file(path: &Path) -> Result<SnapshotFacts, EtcdError> {
