@@ -1,0 +1,8 @@
+//! What Lifeboat promises: a file for each promise, named after it.
+
+mod authentic;
+mod flat_memory;
+mod gaps_are_loud;
+mod listed_means_restorable;
+mod opens_without_us;
+mod sealed;
