@@ -102,7 +102,7 @@ fn named(api_version: &str, kind: &str, name: &str) -> Value {
 fn objects(number: usize) -> impl Iterator<Item = (String, Value)> {
     let namespace = namespace(number);
     let counts = [
-        ("api/v1", "configmaps", 150),
+        ("api/v1", "configmaps", 150_u64),
         ("api/v1", "secrets", 100),
         ("apis/apps/v1", "deployments", 100),
         ("api/v1", "serviceaccounts", 50),
@@ -112,7 +112,7 @@ fn objects(number: usize) -> impl Iterator<Item = (String, Value)> {
     counts.into_iter().flat_map(move |(root, resource, count)| {
         let path = format!("/{root}/namespaces/{namespace}/{resource}");
         (0..count).map(move |item| {
-            let mut random = fastrand::Rng::with_seed(((number as u64) << 32) | item as u64);
+            let mut random = fastrand::Rng::with_seed(((number as u64) << 32) | item);
             (path.clone(), object(resource, &format!("{resource}-{item:03}"), &mut random))
         })
     })
