@@ -99,8 +99,9 @@ fn injected_timeout(path: &str) -> StoreError {
     StoreError::Timeout { operation: "wait for an injected fault on", resource: path.to_owned() }
 }
 
-fn injected_break() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionReset, "injected: the stream broke")
+fn injected_break(endpoint: &str) -> StoreError {
+    let source = io::Error::new(io::ErrorKind::ConnectionReset, "injected: the stream broke");
+    StoreError::Unreachable { endpoint: endpoint.to_owned(), source: source.into() }
 }
 
 impl<S: Store> FaultyStore<S> {
@@ -173,7 +174,9 @@ impl<S: Store> Store for FaultyStore<S> {
     async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
         match self.plan(Operation::PutOnce, key.as_str()) {
             Some(Fault::Fail(error)) => Err(error),
-            Some(Fault::Cut(after)) => self.inner.put_once(key, cut(body, after)).await,
+            Some(Fault::Cut(after)) => {
+                self.inner.put_once(key, cut(body, after, injected_break(&self.location()))).await
+            }
             Some(Fault::Delay(time)) => {
                 tokio::time::sleep(time).await;
                 self.inner.put_once(key, body).await
@@ -194,7 +197,7 @@ impl<S: Store> Store for FaultyStore<S> {
         }
         let mut object = self.inner.get(key).await?;
         match fault {
-            Some(Fault::Cut(after)) => object.body = cut(object.body, after),
+            Some(Fault::Cut(after)) => object.body = cut(object.body, after, injected_break(&self.location())),
             Some(Fault::Corrupt(at)) => object.body = corrupt(object.body, at),
             Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
             Some(Fault::LoseResponse) => return Err(injected_timeout(key.as_str())),
@@ -250,7 +253,7 @@ impl<S: Store> Store for FaultyStore<S> {
 }
 
 /// The body up to so many bytes, then an error, even if the body ends there or before.
-fn cut(body: Body, after: u64) -> Body {
+fn cut(body: Body, after: u64, error: StoreError) -> Body {
     body.scan(after, |left, chunk| {
         let chunk = chunk.map(|mut bytes| {
             bytes.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
@@ -260,7 +263,7 @@ fn cut(body: Body, after: u64) -> Body {
         let done = matches!(&chunk, Ok(bytes) if bytes.is_empty());
         std::future::ready((!done).then_some(chunk))
     })
-    .chain(stream::once(async { Err(injected_break()) }))
+    .chain(stream::once(async { Err(io::Error::other(error)) }))
     .boxed()
 }
 

@@ -31,7 +31,14 @@ pub(super) enum Entry {
 impl Folder {
     /// Opens the root of a store, and makes it, private to this user, where it is not there.
     pub(super) fn root(path: &Path) -> Result<Self, StoreError> {
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at("make", path))?;
+        if !path.exists() {
+            DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at("make", path))?;
+            // Those above it may belong to others, so that it cannot be said of all that their names are durable.
+            let here = |above: &Path| if above.as_os_str().is_empty() { File::open(".") } else { File::open(above) };
+            for above in path.ancestors().skip(1).filter_map(|above| here(above).ok()) {
+                above.sync_all().map_err(at("make durable", path))?;
+            }
+        }
         let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(at("open", path))?;
         Ok(Self(Arc::new(Open { fd: fd.into(), path: path.to_owned(), parent: None })))

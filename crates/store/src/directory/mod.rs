@@ -90,7 +90,7 @@ impl Store for DirectoryStore {
     }
 
     async fn put_once(&self, key: &Key, mut body: Body) -> Result<Stored, StoreError> {
-        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).u64(..);
+        let random = self.random.lock().unwrap_or_else(PoisonError::into_inner).fork();
         let mut part = self.run(key, move |root, key| Part::create(root, key, random)).await?;
         let mut bytes = 0;
         loop {
@@ -107,7 +107,7 @@ impl Store for DirectoryStore {
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         let (file, bytes, modified) = self.run(key, open).await?;
-        let state = Reading { file, left: bytes };
+        let state = Reading { file, key: key.clone(), path: path_of(&self.root, key), left: bytes };
         let tasks = self.tasks.clone();
         let content = stream::try_unfold(state, move |mut reading| {
             let tasks = tasks.clone();
@@ -116,7 +116,7 @@ impl Store for DirectoryStore {
                     return Ok(None);
                 }
                 let next = tasks.spawn_blocking(move || reading.next().map(|chunk| Some((chunk, reading))));
-                next.await.map_err(io::Error::other)?
+                next.await.map_err(io::Error::other)?.map_err(io::Error::other)
             }
         });
         let content: Body = if bytes == 0 { body(Bytes::new()) } else { content.boxed() };
@@ -213,16 +213,20 @@ async fn blocking<T: Send + 'static>(
 /// A file that is read chunk by chunk.
 struct Reading {
     file: File,
+    key: Key,
+    path: PathBuf,
     left: u64,
 }
 
 impl Reading {
-    fn next(&mut self) -> io::Result<Bytes> {
+    fn next(&mut self) -> Result<Bytes, StoreError> {
         let size = self.left.min(BUFFER as u64);
         let mut chunk = Vec::with_capacity(BUFFER.min(usize::try_from(size).unwrap_or(BUFFER)));
-        let read = Read::by_ref(&mut self.file).take(size).read_to_end(&mut chunk)? as u64;
+        let read = Read::by_ref(&mut self.file).take(size).read_to_end(&mut chunk).map_err(at("read", &self.path))?;
+        let read = read as u64;
         if read < size {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read"));
+            let reason = "the file became shorter while it was read".to_owned();
+            return Err(StoreError::Corrupt { key: self.key.clone(), reason });
         }
         self.left -= read;
         Ok(chunk.into())

@@ -9,8 +9,9 @@ use super::folder::{Entry, Folder, at};
 use crate::key::check_segment;
 use crate::{Key, StoreError};
 
-/// How often a folder is made again that somebody else removes, empty, at the same time.
-const FOLDER_RACES: u32 = 16;
+/// How often a beginning is tried again: somebody else removes the folder, empty, at the same time, or the name is that
+/// of a file which another process with the same seed left.
+const BEGINNINGS: u32 = 32;
 
 /// An unfinished object: a hidden file beside its final name. Dropping it removes it.
 #[derive(Debug)]
@@ -34,20 +35,23 @@ pub(super) fn parse_part_name(file: &str) -> Option<(&str, &str)> {
 }
 
 impl Part {
-    /// Begins an object. `random` tells this attempt from others.
-    pub(super) fn create(root: &Folder, key: &Key, random: u64) -> Result<Self, StoreError> {
-        let name = part_name(key.name(), &format!("{random:016x}"));
+    /// Begins an object; `random` tells this attempt from others.
+    pub(super) fn create(root: &Folder, key: &Key, mut random: fastrand::Rng) -> Result<Self, StoreError> {
         let path = root.path().join(key.as_str());
-        let mut races = 0;
+        let mut tries = 0;
         loop {
+            let name = part_name(key.name(), &format!("{:016x}", random.u64(..)));
             let made = root.make(&key.parent()).and_then(|folder| folder.create(&name).map(|file| (folder, file)));
+            tries += 1;
             match made {
                 Ok((folder, file)) => {
                     let part = Self { folder, key: key.clone(), name, file };
                     part.check_free()?;
                     return Ok(part);
                 }
-                Err(e) if e.kind() == io::ErrorKind::NotFound && races < FOLDER_RACES => races += 1,
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+                        && tries < BEGINNINGS => {}
                 Err(e) => return Err(at("create", &path)(e)),
             }
         }
@@ -121,6 +125,20 @@ impl Drop for Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn where_there_are_no_links_a_name_is_taken_once_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::root(dir.path()).unwrap();
+        for name in ["first", "second"] {
+            std::fs::write(dir.path().join(name), name).unwrap();
+        }
+        folder.rename_new("first", "name").unwrap();
+        let taken = folder.rename_new("second", "name").unwrap_err();
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(dir.path().join("name")).unwrap(), "first");
+        assert!(dir.path().join("second").exists());
+    }
 
     #[test]
     fn names_of_unfinished_files_are_told_from_others() {

@@ -58,8 +58,8 @@ impl Find for Parts {
 /// The date of a file, as the file system has it.
 pub(super) fn modified(meta: &Metadata) -> Timestamp {
     let nanos = i32::try_from(meta.mtime_nsec()).unwrap_or_default();
-    // Dates out of every calendar are as good as none.
-    Timestamp::new(meta.mtime(), nanos).unwrap_or(Timestamp::UNIX_EPOCH)
+    // A date out of every calendar is taken for a late one: what is old may be removed.
+    Timestamp::new(meta.mtime(), nanos).unwrap_or(Timestamp::MAX)
 }
 
 /// A walk that can be left and taken up again; holds the names of one folder for each level.

@@ -20,8 +20,11 @@ use aws_smithy_http_client::{Builder as HttpBuilder, Connector};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use super::options::{Checksums, Credentials, S3Options, Timeouts};
+use super::parts::{self, Buffers};
 use crate::{Key, KeyError, Prefix, StoreError};
 
 /// Where a server without regions is said to be, as most such servers expect.
@@ -38,6 +41,11 @@ pub(super) struct Bucket {
     pub(super) endpoint: String,
     pub(super) checksums: Checksums,
     pub(super) timeouts: Timeouts,
+    /// Room for the parts that are on their way.
+    pub(super) window: Arc<Semaphore>,
+    pub(super) buffers: Arc<Buffers>,
+    /// Unfinished uploads that are being aborted.
+    pub(super) tasks: TaskTracker,
 }
 
 impl Bucket {
@@ -47,12 +55,17 @@ impl Bucket {
         if options.bucket.is_empty() {
             return Err(bad("bucket", "it is empty"));
         }
+        if options.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains('@')) {
+            return Err(bad("endpoint", "it holds credentials, which belong elsewhere"));
+        }
         if let Some(endpoint) = &options.endpoint
             && !endpoint.starts_with("http://")
             && !endpoint.starts_with("https://")
         {
             return Err(bad("endpoint", format!("'{endpoint}' begins with neither https:// nor http://")));
         }
+        let tasks = TaskTracker::new();
+        tasks.close();
         let http = http_client(&options)?;
         let (region, credentials) = identity(&options, &http).await?;
         let endpoint = options.endpoint.clone().unwrap_or_else(|| format!("Amazon S3 in {region}"));
@@ -64,6 +77,9 @@ impl Bucket {
             endpoint,
             checksums: options.checksums,
             timeouts: options.timeouts,
+            window: Arc::new(Semaphore::new(parts::window())),
+            buffers: Arc::default(),
+            tasks,
         })
     }
 
@@ -235,6 +251,7 @@ mod tests {
             ("bucket", S3Options { bucket: String::new(), ..options() }),
             ("prefix", S3Options { prefix: "a/../b".to_owned(), ..options() }),
             ("endpoint", S3Options { endpoint: Some("127.0.0.1:9000".to_owned()), ..options() }),
+            ("endpoint", S3Options { endpoint: Some("http://me:secret@127.0.0.1:9000".to_owned()), ..options() }),
             ("region", S3Options { endpoint: None, ..options() }),
             ("caFile", S3Options { ca_file: Some(b"no certificate".to_vec()), ..options() }),
             (
@@ -254,7 +271,10 @@ mod tests {
         ];
         for (want, options) in cases {
             match Bucket::connect(options).await {
-                Err(StoreError::BadOption { option, .. }) => assert_eq!(option, want),
+                Err(StoreError::BadOption { option, reason }) => {
+                    assert_eq!(option, want);
+                    assert!(!reason.contains("secret"), "{reason}");
+                }
                 other => panic!("{want}: {other:?}"),
             }
         }

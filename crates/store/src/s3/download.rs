@@ -25,7 +25,8 @@ use crate::{Key, Object, StoreError};
 pub(super) async fn get(bucket: &Shared, key: &Key) -> Result<Object, StoreError> {
     let output = bucket.fetch(key, None, None).await?;
     let bytes = length(&output).ok_or_else(|| corrupt(key, "the server does not tell its size"))?;
-    let modified = timestamp(output.last_modified());
+    let modified =
+        timestamp(output.last_modified()).ok_or_else(|| corrupt(key, "the server does not tell its date"))?;
     let download = Download {
         bucket: Shared::clone(bucket),
         key: key.clone(),
@@ -63,7 +64,7 @@ pub(super) async fn get_range(bucket: &Bucket, key: &Key, range: Range<u64>) -> 
             Ok(Err(error)) => error.to_string(),
             Err(_) => "no more came in time".to_owned(),
         };
-        let Some(delay) = tries.next() else { return Err(corrupt(key, &format!("a range broke off: {error}"))) };
+        let Some(delay) = tries.next() else { return Err(bucket.broken(key, &error)) };
         sleep(delay).await;
     }
 }
@@ -101,6 +102,14 @@ impl Bucket {
             .send()
             .await
             .map_err(|e| self.failure(READ, Some(key), e))
+    }
+}
+
+impl Bucket {
+    /// The error of an answer that breaks off again and again.
+    fn broken(&self, key: &Key, reason: &str) -> StoreError {
+        let source = format!("reading '{}' broke off: {reason}", self.url(key)).into();
+        StoreError::Unreachable { endpoint: self.endpoint.clone(), source }
     }
 }
 
@@ -145,7 +154,8 @@ impl Download {
     async fn resume(&mut self, mut reason: String) -> Result<(), StoreError> {
         loop {
             let Some(delay) = self.delays.next() else {
-                return Err(corrupt(&self.key, &format!("at byte {} of {}: {reason}", self.offset, self.bytes)));
+                let reason = format!("at byte {} of {}: {reason}", self.offset, self.bytes);
+                return Err(self.bucket.broken(&self.key, &reason));
             };
             tracing::debug!(key = %self.key, offset = self.offset, reason, ?delay, "a download broke and is resumed");
             sleep(delay).await;
@@ -208,8 +218,8 @@ fn describe(error: &ByteStreamError) -> String {
     causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// The server's date; the epoch where it gives none.
-pub(super) fn timestamp(date: Option<&DateTime>) -> Timestamp {
-    let date = date.and_then(|date| Timestamp::new(date.secs(), i32::try_from(date.subsec_nanos()).ok()?).ok());
-    date.unwrap_or(Timestamp::UNIX_EPOCH)
+/// The server's date.
+pub(super) fn timestamp(date: Option<&DateTime>) -> Option<Timestamp> {
+    let date = date?;
+    Timestamp::new(date.secs(), i32::try_from(date.subsec_nanos()).ok()?).ok()
 }

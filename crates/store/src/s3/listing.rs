@@ -46,13 +46,7 @@ impl Bucket {
             let Some(token) = token else { return Ok(None) };
             let page = fetch(token.clone()).await?;
             if page.next.is_some() && page.next == token {
-                return Err(StoreError::Other {
-                    operation: request.operation,
-                    resource: format!("s3://{}", self.name),
-                    status: None,
-                    code: None,
-                    message: "the server repeats the same page".to_owned(),
-                });
+                return Err(self.unusable(request, "the same page comes again"));
             }
             Ok(Some((stream::iter(page.items).map(Ok), (page.next.map(Some), fetch))))
         })
@@ -60,18 +54,33 @@ impl Bucket {
         .boxed()
     }
 
+    /// The error of a listing that cannot be relied upon.
+    fn unusable(&self, request: Request, message: &str) -> StoreError {
+        StoreError::Other {
+            operation: request.operation,
+            resource: format!("s3://{}", self.name),
+            status: None,
+            code: None,
+            message: message.to_owned(),
+        }
+    }
+
     async fn list_page(&self, start: String, token: Option<String>) -> Result<Page<Listed, String>, StoreError> {
         let request = self.client.list_objects_v2().bucket(&self.name).prefix(start).set_continuation_token(token);
         let page = request.send().await.map_err(|e| self.failure(LIST, None, e))?;
         let items = page.contents().iter().filter_map(|object| {
-            Some(Listed {
-                // Others may keep their own things in the bucket.
-                key: self.key(object.key()?)?,
-                bytes: u64::try_from(object.size()?).ok()?,
-                modified: timestamp(object.last_modified()),
+            // Others may keep their own things in the bucket.
+            let key = self.key(object.key()?)?;
+            let told = object.size().and_then(|size| u64::try_from(size).ok()).zip(timestamp(object.last_modified()));
+            Some(match told {
+                Some((bytes, modified)) => Ok(Listed { key, bytes, modified }),
+                None => Err(self.unusable(LIST, &format!("the size or the date of '{key}' is missing"))),
             })
         });
-        Ok(Page { items: items.collect(), next: next(page.is_truncated(), page.next_continuation_token()) })
+        Ok(Page {
+            items: items.collect::<Result<_, _>>()?,
+            next: next(page.is_truncated(), page.next_continuation_token()),
+        })
     }
 
     async fn folder_page(
@@ -98,16 +107,17 @@ impl Bucket {
         let request = request.set_key_marker(key).set_upload_id_marker(id);
         let page = request.send().await.map_err(|e| self.failure(LIST_UPLOADS, None, e))?;
         let items = page.uploads().iter().filter_map(|upload| {
-            Some(Incomplete {
-                key: self.key(upload.key()?)?,
-                started: timestamp(upload.initiated()),
-                id: upload.upload_id()?.to_owned(),
+            let key = self.key(upload.key()?)?;
+            Some(match (timestamp(upload.initiated()), upload.upload_id().map(str::to_owned)) {
+                (Some(started), Some(id)) => Ok(Incomplete { key, started, id }),
+                _ => Err(self.unusable(LIST_UPLOADS, &format!("the date or the id of '{key}' is missing"))),
             })
         });
+        let items = items.collect::<Result<_, _>>()?;
         let marker = page.next_key_marker().zip(Some(page.next_upload_id_marker().unwrap_or_default()));
         let next =
             marker.filter(|_| page.is_truncated() == Some(true)).map(|(key, id)| (key.to_owned(), id.to_owned()));
-        Ok(Page { items: items.collect(), next })
+        Ok(Page { items, next })
     }
 }
 

@@ -4,6 +4,7 @@ mod bucket;
 mod download;
 mod failure;
 mod listing;
+mod multipart;
 mod options;
 mod parts;
 mod probe;
@@ -15,7 +16,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio_util::task::TaskTracker;
 
 use self::bucket::{Bucket, Shared};
 pub use self::options::{Checksums, Credentials, S3Options, Timeouts};
@@ -31,16 +31,12 @@ const MAX_OBJECT: u64 = (4_000 + 2 * 4_000 + 4 * 2_000) * (8 << 20);
 #[derive(Debug)]
 pub struct S3Store {
     bucket: Shared,
-    /// Unfinished uploads that are being aborted.
-    tasks: TaskTracker,
 }
 
 impl S3Store {
     /// Prepares a store. Credentials are looked for, the bucket is not asked yet.
     pub async fn connect(options: S3Options) -> Result<Self, StoreError> {
-        let tasks = TaskTracker::new();
-        tasks.close();
-        Ok(Self { bucket: Arc::new(Bucket::connect(options).await?), tasks })
+        Ok(Self { bucket: Arc::new(Bucket::connect(options).await?) })
     }
 }
 
@@ -52,7 +48,7 @@ impl Store for S3Store {
     }
 
     async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
-        let bytes = upload::put_once(&self.bucket, &self.tasks, key, body).await?;
+        let bytes = upload::put_once(&self.bucket, key, body).await?;
         Ok(Stored { bytes })
     }
 
@@ -85,11 +81,11 @@ impl Store for S3Store {
     }
 
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
-        probe::capabilities(&self.bucket, &self.tasks, probe, now).await
+        probe::capabilities(&self.bucket, probe, now).await
     }
 
     async fn close(&self) {
-        self.tasks.wait().await;
+        self.bucket.tasks.wait().await;
     }
 }
 

@@ -10,12 +10,11 @@ use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectLockMode};
 use bytes::Bytes;
 use jiff::Timestamp;
-use tokio_util::task::TaskTracker;
 
 use super::bucket::{Bucket, Shared};
 use super::failure::{DELETE, Failure, Request, WRITE};
 use super::parts::{FIRST_PART, Parts};
-use super::upload;
+use super::{multipart, upload};
 use crate::store::body;
 use crate::{Capabilities, DefaultRetention, Key, ObjectLock, RetentionPeriod, StoreError, Versioning};
 
@@ -24,14 +23,9 @@ const READ_VERSIONING: Request = Request { operation: "read the versioning of", 
 /// How long the version is held that proves the lock.
 const HOLD: Duration = Duration::from_secs(30);
 
-pub(super) async fn capabilities(
-    bucket: &Shared,
-    tasks: &TaskTracker,
-    probe: &Key,
-    now: Timestamp,
-) -> Result<Capabilities, StoreError> {
-    upload::put_once(bucket, tasks, probe, body("probe")).await?;
-    let found = examine(bucket, tasks, probe, now).await;
+pub(super) async fn capabilities(bucket: &Shared, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
+    upload::put_once(bucket, probe, body("probe")).await?;
+    let found = examine(bucket, probe, now).await;
     let removed = bucket.delete(probe).await;
     let found = found?;
     match removed {
@@ -41,16 +35,11 @@ pub(super) async fn capabilities(
     }
 }
 
-async fn examine(
-    bucket: &Shared,
-    tasks: &TaskTracker,
-    probe: &Key,
-    now: Timestamp,
-) -> Result<Capabilities, StoreError> {
-    let whole = refused(upload::put_once(bucket, tasks, probe, body("again")).await)?;
-    let mut parts = Parts::new(probe, body("again"));
+async fn examine(bucket: &Shared, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
+    let whole = refused(upload::put_once(bucket, probe, body("again")).await)?;
+    let mut parts = Parts::new(probe, body("again"), &bucket.buffers);
     let first = parts.next(FIRST_PART).await?;
-    let in_parts = refused(upload::put_in_parts(bucket, tasks, probe, first, parts).await)?;
+    let in_parts = refused(multipart::put_in_parts(bucket, probe, first, parts).await)?;
     let (versioning, date) = bucket.versioning().await?;
     let object_lock = bucket.object_lock(probe, date.unwrap_or(now)).await?;
     Ok(Capabilities {

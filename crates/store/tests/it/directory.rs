@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use futures::StreamExt as _;
 use lifeboat_store::{DirectoryStore, Store, StoreError, body};
 use tempfile::TempDir;
 
@@ -80,6 +81,22 @@ async fn links_do_not_lead_out_of_the_store() {
 }
 
 #[tokio::test]
+async fn leftovers_of_the_same_seed_are_not_in_the_way() {
+    let folder = TempDir::new().unwrap();
+    let (killed, root) = open(&folder).await;
+    let object = key("a/k");
+    let mut write = killed.put_once(&object, futures::stream::pending().boxed());
+    while leftovers(&killed, "").await.is_empty() {
+        assert!(futures::poll!(&mut write).is_pending());
+    }
+    std::mem::forget(write);
+    let (next, _) = open(&folder).await;
+    next.put_once(&key("a/k"), body("written")).await.unwrap();
+    assert_eq!(fs::read_to_string(root.join("a/k")).unwrap(), "written");
+    assert_eq!(leftovers(&next, "").await, ["a/k"]);
+}
+
+#[tokio::test]
 async fn other_programs_files_are_not_seen() {
     let folder = TempDir::new().unwrap();
     let (store, root) = open(&folder).await;
@@ -100,7 +117,6 @@ async fn other_programs_files_are_not_seen() {
 
 #[tokio::test]
 async fn an_object_that_is_cut_while_it_is_read_is_an_error() {
-    use futures::StreamExt as _;
     let folder = TempDir::new().unwrap();
     let (store, root) = open(&folder).await;
     store.put_once(&key("k"), pieces(&noise(1, 5 * MIB), MIB)).await.unwrap();

@@ -159,16 +159,39 @@ async fn a_server_that_ignores_ranges_is_found_out() {
     assert!(matches!(got, Err(StoreError::Corrupt { .. })), "{got:?}");
 }
 
+/// A store behind a proxy that answers everything with that document.
+async fn answering(server: &S3Server, document: &str) -> (S3Store, Proxy) {
+    let length = document.len();
+    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{document}");
+    let proxy = Proxy::start(server, move |_| Act::Answer(answer.clone())).await;
+    (through(server, &proxy).await, proxy)
+}
+
 #[tokio::test]
 async fn a_listing_that_never_ends_is_stopped() {
     let server = S3Server::embedded().await;
     let page = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>true</IsTruncated>\
         <NextContinuationToken>again</NextContinuationToken></ListBucketResult>";
-    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{page}", page.len());
-    let proxy = Proxy::start(&server, move |_| Act::Answer(answer.clone())).await;
-    let store = through(&server, &proxy).await;
+    let (store, _proxy) = answering(&server, page).await;
     let end = store.list(&prefix("")).next().await.unwrap();
     assert!(matches!(end, Err(StoreError::Other { .. })), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_has_no_date_is_not_taken_for_old() {
+    let server = S3Server::embedded().await;
+    let page = "<?xml version=\"1.0\"?><ListBucketResult><IsTruncated>false</IsTruncated>\
+        <Contents><Key>some/where/k</Key><Size>1</Size></Contents></ListBucketResult>";
+    let (store, _proxy) = answering(&server, page).await;
+    let listed = store.list(&prefix("")).next().await.unwrap();
+    assert!(matches!(listed, Err(StoreError::Other { .. })), "{listed:?}");
+    let page = "<?xml version=\"1.0\"?><ListMultipartUploadsResult><IsTruncated>false</IsTruncated>\
+        <Upload><Key>some/where/k</Key><UploadId>1</UploadId></Upload></ListMultipartUploadsResult>";
+    let (store, _proxy) = answering(&server, page).await;
+    let listed = store.incomplete_uploads(&prefix("")).next().await.unwrap();
+    assert!(matches!(listed, Err(StoreError::Other { .. })), "{listed:?}");
+    let got = store.get(&key("k")).await;
+    assert!(matches!(got, Err(StoreError::Corrupt { .. })), "{got:?}");
 }
 
 #[tokio::test]
