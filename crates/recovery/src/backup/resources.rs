@@ -19,8 +19,8 @@ use crate::progress::Track;
 
 /// What a page is to have about, and what may wait in memory: little, so that a large cluster takes no more memory than
 /// a small one; more does not make it faster.
-const PAGE_BYTES: usize = 512 << 10;
-const BUFFERED_PAGES: usize = 2 << 20;
+const PAGE_BYTES: usize = 256 << 10;
+const BUFFERED_PAGES: usize = 1 << 20;
 /// Plain bytes of the tar after which its frame is cut: what has to be fetched to read one object.
 const TAR_FRAME: u64 = 256 * 1024;
 /// Plain bytes of the index after which its frame is cut.
