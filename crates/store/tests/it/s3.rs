@@ -1,5 +1,7 @@
 //! What only buckets do: answers that are lost, servers that refuse, locks.
 
+use std::env;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use aws_sdk_s3::types::{
@@ -19,6 +21,8 @@ use crate::places::{key, keys, noise, options, pieces, prefix, read};
 use crate::proxy::{Act, Proxy, TlsProxy, refusal};
 
 const MIB: usize = 1 << 20;
+/// Tells the part of a test that runs with an environment of its own where the server is.
+const ENDPOINT: &str = "LIFEBOAT_TEST_ENDPOINT";
 
 /// A store behind a proxy.
 pub(crate) async fn through(server: &S3Server, proxy: &Proxy) -> S3Store {
@@ -77,6 +81,40 @@ async fn minio_errors_are_told_apart() {
 #[tokio::test]
 async fn embedded_errors_are_told_apart() {
     errors_are_told_apart(S3Kind::Embedded).await;
+}
+
+#[tokio::test]
+async fn credentials_may_come_from_the_environment() {
+    let server = S3Server::versitygw().await;
+    let run = |access_key: &str| {
+        Command::new(env::current_exe().unwrap())
+            .args(["--exact", "s3::with_the_chain", "--ignored", "--nocapture"])
+            .env_clear()
+            .env("HOME", server.dir())
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs((!access_key.is_empty()).then_some(("AWS_ACCESS_KEY_ID", access_key)))
+            .env("AWS_SECRET_ACCESS_KEY", &server.secret_key)
+            .env(ENDPOINT, &server.endpoint)
+            .output()
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap()
+    };
+    let good = run(&server.access_key);
+    assert!(good.contains("outcome: Ok(Stored { bytes: 1 })"), "{good}");
+    let none = run("");
+    assert!(none.contains("outcome: Err(BadCredentials"), "{none}");
+    assert!(!none.contains(&server.secret_key), "{none}");
+}
+
+#[tokio::test]
+#[ignore = "runs within credentials_may_come_from_the_environment"]
+async fn with_the_chain() {
+    let endpoint = env::var(ENDPOINT).expect("the server's address");
+    let outcome = match S3Store::connect(S3Options::new("backups", Some(endpoint))).await {
+        Ok(store) => store.put_once(&key("k"), body("x")).await,
+        Err(error) => Err(error),
+    };
+    println!("outcome: {outcome:?}");
 }
 
 #[tokio::test]
