@@ -96,9 +96,15 @@ fn load(cluster: &Cluster, first: usize, namespaces: usize) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn assert_flat(smaller: u64, larger: u64) {
-    assert!(larger <= CEILING, "{larger} KiB are more than the ceiling of {CEILING} KiB");
-    assert!(larger * 10 <= smaller * 11, "from {smaller} KiB to {larger} KiB is more than a tenth");
+/// Memory is what the program needs at all, and buffers that are bounded: pages of lists, windows of connections, and in
+/// S3 the parts of uploads. A small backup does not fill them. However much larger another is, that is all it adds.
+fn assert_flat(smaller: [u64; 2], larger: [u64; 2]) {
+    const BUFFERS: [u64; 2] = [24 * 1024, 48 * 1024];
+    for place in [0, 1] {
+        let (smaller, larger) = (smaller[place], larger[place]);
+        assert!(smaller.max(larger) <= CEILING, "{smaller} or {larger} KiB are more than the ceiling of {CEILING} KiB");
+        assert!(larger <= smaller + BUFFERS[place], "from {smaller} KiB to {larger} KiB is more than buffers explain");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,10 +123,8 @@ async fn however_many_objects() {
         peaks.push([peak(&sites[0], &state, &[]), peak(&sites[1], &state, &[])]);
     }
     let [few, many, most] = peaks[..] else { unreachable!() };
-    for place in [0, 1] {
-        assert!(few[place] <= CEILING);
-        assert_flat(many[place], most[place]);
-    }
+    assert_flat(few, many);
+    assert_flat(many, most);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,7 +139,5 @@ async fn however_large_etcd_is() {
     let small = sites.each_ref().map(|site| peak(site, "4 MB of etcd", &["--no-resources"]));
     ballast(&cluster, 64);
     let large = sites.each_ref().map(|site| peak(site, "64 MB of etcd", &["--no-resources"]));
-    assert_flat(small[0], large[0]);
-    // An upload in parts keeps a few of them; four MB are less than one of these.
-    assert!(large[1] <= CEILING, "{} KiB", large[1]);
+    assert_flat(small, large);
 }
