@@ -57,7 +57,12 @@ fn write_file(root: &Path, key: &str, bytes: &[u8]) {
 
 /// Every file below a folder, by its path from there.
 pub(crate) fn in_folder(root: &Path) -> Files {
-    let mut files = Files::new();
+    names_in_folder(root).into_iter().map(|name| (name.clone(), std::fs::read(root.join(&name)).unwrap())).collect()
+}
+
+/// The paths of the files below a folder, from there; others may come and go meanwhile.
+pub(crate) fn names_in_folder(root: &Path) -> Vec<String> {
+    let mut names = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
@@ -65,12 +70,11 @@ pub(crate) fn in_folder(root: &Path) -> Files {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                let key = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
-                files.insert(key, std::fs::read(&path).unwrap());
+                names.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
             }
         }
     }
-    files
+    names
 }
 
 async fn in_bucket(server: &S3Server) -> Files {

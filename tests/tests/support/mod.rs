@@ -11,7 +11,7 @@ mod site;
 
 pub(crate) use clusters::{MARKERS, apply, ballast, boot, etcdctl, large, shop, small, turn, until};
 pub(crate) use damage::{DAMAGES, Scene};
-pub(crate) use files::{Files, Place, in_folder};
+pub(crate) use files::{Files, Place, in_folder, names_in_folder};
 pub(crate) use gate::Gate;
 pub(crate) use keys::{Keys, backup_key, part_key};
 pub(crate) use library::{Still, context, memory, request, stored_files, verify};
