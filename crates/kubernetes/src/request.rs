@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt as _;
+use hyper_util::client::legacy::Error as LegacyError;
 use kube::client::{AuthError, Body};
 use kube::core::Status;
 use tokio::time::{Instant, timeout};
@@ -123,14 +124,20 @@ impl Cluster {
         };
         match source.downcast::<AuthError>() {
             Ok(error) => Error::Unauthorized { message: describe(&error) },
-            Err(source) => Error::Unreachable { url: self.url.clone(), source },
+            Err(source) => Error::Unreachable { url: self.url.clone(), sent: !never_sent(source.as_ref()), source },
         }
     }
 
     fn stalled(&self) -> Error {
         let seconds = self.stall_timeout.as_secs();
-        Error::Unreachable { url: self.url.clone(), source: format!("nothing came for {seconds} s").into() }
+        Error::Unreachable { url: self.url.clone(), source: format!("nothing came for {seconds} s").into(), sent: true }
     }
+}
+
+/// Whether a request failed before any byte of it was sent: the connection did not come about.
+fn never_sent(error: &(dyn std::error::Error + 'static)) -> bool {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.filter_map(|error| error.downcast_ref::<LegacyError>()).any(LegacyError::is_connect)
 }
 
 /// The error that an answer other than a success stands for.
