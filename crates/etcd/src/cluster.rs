@@ -125,6 +125,30 @@ impl MemberStatus {
     }
 }
 
+/// The content of a member: what two of the same data agree on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// The newest revision.
+    pub revision: i64,
+    /// The revision up to which history was compacted.
+    pub compact_revision: i64,
+    /// etcd's own hash of all keys and values at the newest revision (`HashKV`).
+    pub hash: u32,
+    /// Keys that exist.
+    pub keys: u64,
+}
+
+/// A member as the cluster lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedMember {
+    /// Its raft id.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// Does not vote.
+    pub is_learner: bool,
+}
+
 /// An alarm of etcd (`AlarmType` in rpc.proto).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alarm {
@@ -199,11 +223,41 @@ impl Cluster {
         Ok(MemberStatus::from(response))
     }
 
+    /// Asks the member at `endpoint`, one of the configured ones, what it holds. It should not be written to meanwhile:
+    /// these are two questions.
+    pub async fn content(&self, endpoint: &str) -> Result<Content, EtcdError> {
+        let member = self.member(endpoint)?;
+        let both = async { tokio::try_join!(wire::hash_kv(&member.channel), wire::count(&member.channel)) };
+        // etcd reads all of its data for this.
+        let answer = tokio::time::timeout(self.message_timeout, both).await;
+        let (hashed, keys) = answered(endpoint, "asking for the content", self.message_timeout, answer)?;
+        Ok(Content {
+            revision: hashed.header.unwrap_or_default().revision,
+            compact_revision: hashed.compact_revision,
+            hash: hashed.hash,
+            keys,
+        })
+    }
+
+    /// The members of the cluster, by the member at `endpoint`.
+    pub async fn listed_members(&self, endpoint: &str) -> Result<Vec<ListedMember>, EtcdError> {
+        let member = self.member(endpoint)?;
+        let answer = tokio::time::timeout(self.request_timeout, wire::member_list(&member.channel)).await;
+        let listed = answered(endpoint, "asking for the members", self.request_timeout, answer)?.members.into_iter();
+        Ok(listed.map(|m| ListedMember { id: m.id, name: m.name, is_learner: m.is_learner }).collect())
+    }
+
+    fn member(&self, endpoint: &str) -> Result<&Member, EtcdError> {
+        let found = self.members.iter().find(|member| member.endpoint == endpoint);
+        found.ok_or_else(|| EtcdError::Endpoint {
+            endpoint: endpoint.to_owned(),
+            problem: "is not one of the cluster's",
+        })
+    }
+
     /// Starts a snapshot of the member at `endpoint`, one of the configured ones.
     pub async fn snapshot(&self, endpoint: &str) -> Result<SnapshotStream, EtcdError> {
-        let Some(member) = self.members.iter().find(|member| member.endpoint == endpoint) else {
-            return Err(EtcdError::Endpoint { endpoint: endpoint.to_owned(), problem: "is not one of the cluster's" });
-        };
+        let member = self.member(endpoint)?;
         // A refusal may come with the first message only.
         let start = async {
             let mut messages = wire::snapshot(&member.channel).await?;

@@ -14,7 +14,9 @@ mod trailer;
 mod wire;
 
 pub use choose::choose;
-pub use cluster::{Alarm, AlarmKind, ClientCertificate, Cluster, EndpointStatus, EtcdOptions, MemberStatus, Tls};
+pub use cluster::{
+    Alarm, AlarmKind, ClientCertificate, Cluster, Content, EndpointStatus, EtcdOptions, ListedMember, MemberStatus, Tls,
+};
 pub use error::{CallFailure, EtcdError, Unfit};
 pub use offline::{Inspector, SnapshotError, SnapshotFacts, Trailer};
 pub use restore::{Minor, MinorError, Rebuild, etcdutl_minor, in_use, inspect_data_dir, inspect_file, rebuild, swap};

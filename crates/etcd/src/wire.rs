@@ -1,6 +1,6 @@
-//! The two calls of etcd's `Maintenance` service that a backup needs, written out by hand from
-//! `api/etcdserverpb/rpc.proto`: a generated client would need `protoc` on every machine that builds this, and the
-//! ready-made ones copy each snapshot message and fix the HTTP/2 windows.
+//! The few calls of etcd that a backup and a drill need, written out by hand from `api/etcdserverpb/rpc.proto`: a
+//! generated client would need `protoc` on every machine that builds this, and the ready-made ones copy each snapshot
+//! message and fix the HTTP/2 windows.
 
 use bytes::Bytes;
 use tonic::client::Grpc;
@@ -67,6 +67,57 @@ pub(crate) struct SnapshotResponse {
     pub(crate) version: String,
 }
 
+#[derive(Clone, PartialEq, prost::Message)]
+struct HashKvRequest {
+    #[prost(int64, tag = "1")]
+    revision: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct HashKvResponse {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) header: Option<ResponseHeader>,
+    #[prost(uint32, tag = "2")]
+    pub(crate) hash: u32,
+    #[prost(int64, tag = "3")]
+    pub(crate) compact_revision: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    range_end: Vec<u8>,
+    #[prost(bool, tag = "9")]
+    count_only: bool,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct RangeResponse {
+    #[prost(int64, tag = "4")]
+    count: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct MemberListRequest {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct MemberListResponse {
+    #[prost(message, repeated, tag = "2")]
+    pub(crate) members: Vec<ListedMember>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ListedMember {
+    #[prost(uint64, tag = "1")]
+    pub(crate) id: u64,
+    #[prost(string, tag = "2")]
+    pub(crate) name: String,
+    #[prost(bool, tag = "5")]
+    pub(crate) is_learner: bool,
+}
+
 async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
     let mut grpc = Grpc::new(channel.clone()).max_decoding_message_size(MAX_MESSAGE);
     grpc.ready().await.map_err(|error| Status::from_error(error.into()))?;
@@ -74,10 +125,7 @@ async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
 }
 
 pub(crate) async fn status(channel: &Channel) -> Result<StatusResponse, Status> {
-    let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Status");
-    let codec = ProstCodec::<StatusRequest, StatusResponse>::default();
-    let response = ready(channel).await?.unary(Request::new(StatusRequest {}), path, codec).await?;
-    Ok(response.into_inner())
+    unary(channel, "/etcdserverpb.Maintenance/Status", StatusRequest {}).await
 }
 
 /// Asks with `hasleader`, so that a member that has lost its leader refuses (etcd's `newStreamInterceptor`) instead of
@@ -88,4 +136,31 @@ pub(crate) async fn snapshot(channel: &Channel) -> Result<Streaming<SnapshotResp
     let mut request = Request::new(SnapshotRequest {});
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
     Ok(ready(channel).await?.server_streaming(request, path, codec).await?.into_inner())
+}
+
+/// Asks for one answer.
+async fn unary<Q, A>(channel: &Channel, path: &'static str, request: Q) -> Result<A, Status>
+where
+    Q: prost::Message + 'static,
+    A: prost::Message + Default + 'static,
+{
+    let path = PathAndQuery::from_static(path);
+    let codec = ProstCodec::<Q, A>::default();
+    Ok(ready(channel).await?.unary(Request::new(request), path, codec).await?.into_inner())
+}
+
+/// The hash of all keys and values at the newest revision.
+pub(crate) async fn hash_kv(channel: &Channel) -> Result<HashKvResponse, Status> {
+    unary(channel, "/etcdserverpb.Maintenance/HashKV", HashKvRequest { revision: 0 }).await
+}
+
+/// How many keys there are. The key of one zero byte stands for the first there can be, and for no end.
+pub(crate) async fn count(channel: &Channel) -> Result<u64, Status> {
+    let everything = RangeRequest { key: vec![0], range_end: vec![0], count_only: true };
+    let answer: RangeResponse = unary(channel, "/etcdserverpb.KV/Range", everything).await?;
+    Ok(u64::try_from(answer.count).unwrap_or_default())
+}
+
+pub(crate) async fn member_list(channel: &Channel) -> Result<MemberListResponse, Status> {
+    unary(channel, "/etcdserverpb.Cluster/MemberList", MemberListRequest {}).await
 }

@@ -151,6 +151,14 @@ impl<'a> Object<'a> {
         write_map(&mut self.0, &mut out)?;
         Ok(out)
     }
+
+    /// The canonical form as a tree, for looking at what differs.
+    ///
+    /// # Errors
+    /// When a key is given twice.
+    pub fn tree(self, api_version: &'a str, kind: &'a str) -> Result<serde_json::Value, CanonicalError> {
+        Ok(serde_json::from_slice(&self.canonical(api_version, kind)?)?)
+    }
 }
 
 fn member<'m, 'a>(members: &'m [(Cow<'a, str>, Node<'a>)], key: &str) -> Option<&'m Node<'a>> {

@@ -1,4 +1,4 @@
-//! The documents of Lifeboat: configuration, manifest, index, coverage. No I/O, no clock, no environment.
+//! The documents of Lifeboat: configuration, manifest, index, coverage, drill report. No I/O, no clock, no environment.
 //!
 //! Each document is one Rust type, from which its file form, its JSON Schema and its docs come.
 //! Manifests, indexes and coverage are read from a store that may be hostile: parsing bounds their size and
@@ -8,11 +8,13 @@ mod canonical;
 mod config;
 mod coverage;
 mod digest;
+mod drill;
 mod id;
 mod index;
 mod json;
 mod manifest;
 mod resource;
+mod tree;
 mod yaml;
 
 pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
@@ -22,6 +24,10 @@ pub use config::{
 };
 pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
 pub use digest::{Digest, DigestError};
+pub use drill::{
+    DrillCheck, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets, DrillVersions, Explained, Finding,
+    FindingClass, FindingCode, Tier,
+};
 pub use id::{BackupId, ClusterName, IdError};
 pub use index::{IndexEntry, LookupEntry, ObjectKey, PathError};
 pub use json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
@@ -30,4 +36,5 @@ pub use manifest::{
     RequiredForRestore, ResourcesRecord,
 };
 pub use resource::{GroupResource, ResourceArg, ResourceType};
+pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, parse_yaml};

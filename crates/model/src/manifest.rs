@@ -93,13 +93,13 @@ impl Manifest {
     }
 }
 
-fn to_signed_bytes<T: Serialize>(document: &T) -> Result<Vec<u8>, DocumentError> {
+pub(crate) fn to_signed_bytes<T: Serialize>(document: &T) -> Result<Vec<u8>, DocumentError> {
     let mut bytes = serde_json::to_vec_pretty(document)?;
     bytes.push(b'\n');
     Ok(bytes)
 }
 
-fn check_format(bytes: &[u8]) -> Result<(), DocumentError> {
+pub(crate) fn check_format(bytes: &[u8]) -> Result<(), DocumentError> {
     #[derive(Deserialize)]
     struct Head {
         format: String,
@@ -197,7 +197,7 @@ pub enum ResourcesRecord {
 }
 
 /// A sealed part of a backup.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Part {
     /// Its name.
@@ -213,7 +213,7 @@ pub struct Part {
 }
 
 /// The name of a part: that of the plain file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct PartName(Cow<'static, str>);
 
@@ -228,6 +228,8 @@ impl PartName {
     pub const LOOKUP: Self = Self(Cow::Borrowed("lookup.jsonl"));
     /// Expected against captured.
     pub const COVERAGE: Self = Self(Cow::Borrowed("coverage.json"));
+    /// What a drill saw of the cluster; no part of a backup, but sealed as one.
+    pub const DRILL_DETAILS: Self = Self(Cow::Borrowed("details.json"));
 
     /// The name of the plain file.
     pub fn as_str(&self) -> &str {
