@@ -13,6 +13,7 @@ use crate::request::{DOCUMENT, Request};
 use crate::retry::Retry;
 use crate::{Cluster, Error};
 use documents::{ApiGroupList, ApiResourceList, ApiVersions, Group, GroupDiscoveryList, Kind, Version};
+pub use select::kept_name;
 
 /// What a cluster serves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! The environment and the home directory are read only where kube's own configuration loading does so.
 
 mod access;
+mod attempt;
 mod cluster;
 mod config;
 mod discovery;
@@ -18,15 +19,17 @@ mod list;
 mod listing;
 mod object;
 mod page;
+mod refusal;
 mod request;
 mod retry;
+mod settle;
 mod sizer;
 mod wait;
 mod write;
 
 pub use access::{Access, Decision};
 pub use cluster::{Cluster, ConnectOptions};
-pub use discovery::{Discovery, DiscoveryFailure, Twin};
+pub use discovery::{Discovery, DiscoveryFailure, Twin, kept_name};
 pub use error::{Error, FieldCause};
 pub use lease::{LeaseLock, LeaseOptions};
 pub use list::ListOptions;

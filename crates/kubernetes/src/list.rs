@@ -54,6 +54,8 @@ pub(crate) struct List {
     pub(crate) gate: Arc<Gate>,
     pub(crate) index: usize,
     pub(crate) kind: ResourceType,
+    /// The namespace that is listed; without one, all.
+    pub(crate) namespace: Option<String>,
     pub(crate) options: ListOptions,
     pub(crate) queue: UnboundedSender<Queued>,
 }
@@ -132,7 +134,7 @@ impl List {
     }
 
     async fn request(&self, progress: &Progress, token: &str) -> Result<Page, Error> {
-        let path = path(&self.kind, progress.sizer.limit(), token);
+        let path = path(&self.kind, self.namespace.as_deref(), progress.sizer.limit(), token);
         let room = Room { expected: progress.sizer.expected(), limit: progress.sizer.ceiling() };
         let answer = self.cluster.send(Request::get(&path, &progress.resource, "list"), room).await?;
         // Less than a millisecond for a page: not worth a thread, each of which would keep memory of its own.
@@ -140,10 +142,41 @@ impl List {
     }
 }
 
-/// The path that lists a resource in all namespaces. Without a resource version the list is the most recent one, and
-/// every page after the first shows the same snapshot.
-fn path(kind: &ResourceType, limit: u32, token: &str) -> String {
+/// The path that lists a resource in a namespace or in all of them. Without a resource version the list is the most
+/// recent one, and every page after the first shows the same snapshot.
+fn path(kind: &ResourceType, namespace: Option<&str>, limit: u32, token: &str) -> String {
     let root = if kind.group.is_empty() { "api" } else { "apis" };
-    let path = format!("/{root}/{}/{}?limit={limit}", kind.api_version(), kind.resource);
+    let encoded = |namespace| utf8_percent_encode(namespace, NON_ALPHANUMERIC);
+    let namespace = namespace.filter(|_| kind.namespaced);
+    let within = namespace.map_or_else(String::new, |namespace| format!("namespaces/{}/", encoded(namespace)));
+    let path = format!("/{root}/{}/{within}{}?limit={limit}", kind.api_version(), kind.resource);
     if token.is_empty() { path } else { format!("{path}&continue={}", utf8_percent_encode(token, NON_ALPHANUMERIC)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_namespace_is_part_of_the_path_where_objects_live_in_one() {
+        let kind = |group: &str, resource: &str, namespaced| ResourceType {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            kind: "Thing".to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced,
+        };
+        assert_eq!(path(&kind("", "pods", true), None, 8, ""), "/api/v1/pods?limit=8");
+        assert_eq!(
+            path(&kind("apps", "x", true), Some("a"), 8, "t="),
+            "/apis/apps/v1/namespaces/a/x?limit=8&continue=t%3D"
+        );
+        assert_eq!(path(&kind("", "nodes", false), Some("a"), 8, ""), "/api/v1/nodes?limit=8");
+        assert_eq!(
+            path(&kind("", "pods", true), Some("../x?"), 8, ""),
+            "/api/v1/namespaces/%2E%2E%2Fx%3F/pods?limit=8"
+        );
+    }
 }

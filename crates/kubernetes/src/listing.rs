@@ -48,6 +48,11 @@ impl Cluster {
     /// The consumer gets them strictly in the order given, while the next pages and the next resources are already
     /// being fetched: [`ListOptions::requests`] at a time, and [`ListOptions::buffer_bytes`] of them in memory.
     pub fn list_all(&self, types: Vec<ResourceType>, options: ListOptions) -> Listing {
+        self.list_in(types, None, options)
+    }
+
+    /// Lists the resources as [`Cluster::list_all`] does: those that live in namespaces in this one, where one is given.
+    pub fn list_in(&self, types: Vec<ResourceType>, namespace: Option<&str>, options: ListOptions) -> Listing {
         let gate = Gate::new(options.requests, options.buffer_bytes);
         let mut tasks = JoinSet::new();
         let mut queues = VecDeque::with_capacity(types.len());
@@ -55,7 +60,9 @@ impl Cluster {
             // The gate bounds what is in it.
             let (queue, receiver) = unbounded_channel();
             queues.push_back((kind.group_resource().to_string(), receiver));
-            let list = List { cluster: self.clone(), gate: Arc::clone(&gate), index, kind, options, queue };
+            let (cluster, gate) = (self.clone(), Arc::clone(&gate));
+            let namespace = namespace.map(str::to_owned);
+            let list = List { cluster, gate, index, kind, namespace, options, queue };
             tasks.spawn(list.run());
         }
         Listing { gate, queues, index: 0, _tasks: tasks }

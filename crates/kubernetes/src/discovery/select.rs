@@ -22,6 +22,13 @@ const TWINS: [(&str, &str, &str); 7] = [
 /// The longest name that Kubernetes has for anything in a path.
 const LONGEST_NAME: usize = 253;
 
+/// One name for what may have two: where two groups serve the same objects, that of the group which is kept.
+pub fn kept_name(resource: &GroupResource) -> GroupResource {
+    let twin = TWINS.iter().find(|(plural, left_out, _)| resource.resource == *plural && resource.group == *left_out);
+    let group = twin.map_or_else(|| resource.group.clone(), |(_, _, kept)| (*kept).to_owned());
+    GroupResource { group, resource: resource.resource.clone() }
+}
+
 /// Takes each listable resource at the first version of its group that has it.
 pub(super) fn select(groups: Vec<Group>) -> Discovery {
     let mut types = BTreeMap::new();
@@ -153,6 +160,9 @@ mod tests {
             (twin.left_out.to_string(), twin.kept.to_string()),
             ("events.events.k8s.io".into(), "events".into())
         );
+        assert_eq!((kept_name(&twin.left_out), kept_name(&twin.kept)), (twin.kept.clone(), twin.kept.clone()));
+        let other = GroupResource::from("ingresses.example.com".to_owned());
+        assert_eq!(kept_name(&other), other);
     }
 
     #[test]
