@@ -19,6 +19,7 @@ pub mod backup;
 pub mod browse;
 pub mod download;
 pub mod restore_etcd;
+pub mod rules;
 pub mod verify;
 
 pub use browse::OpenBackup;
