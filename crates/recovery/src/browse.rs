@@ -174,6 +174,47 @@ impl Frames<'_> {
     }
 }
 
+/// Index and tar of a backup, opened when they are first needed. Blocks.
+pub(crate) struct Reader<'a> {
+    inner: &'a Inner,
+    handle: Handle,
+    ahead: bool,
+    index: Option<Frames<'a>>,
+    tar: Option<Frames<'a>>,
+}
+
+impl Reader<'_> {
+    /// The lines of the index that are of a resource, in order.
+    pub(crate) fn lines(
+        &mut self,
+        resource: &ResourceCoverage,
+        mut each: impl FnMut(IndexEntry) -> Result<()>,
+    ) -> Result<()> {
+        if resource.index.length == 0 {
+            return Ok(());
+        }
+        let frames = match &mut self.index {
+            Some(frames) => frames,
+            none => none.insert(self.inner.frames(&self.handle, &PartName::INDEX, self.ahead)?),
+        };
+        for entry in overlapping(&self.inner.index, resource.index) {
+            for line in lines(frames.content(entry)?, entry.plain_offset, resource.index) {
+                each(parse_line(line)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The JSON of the object that lies there.
+    pub(crate) fn object(&mut self, offset: u64, length: u64) -> Result<&[u8]> {
+        let frames = match &mut self.tar {
+            Some(frames) => frames,
+            none => none.insert(self.inner.frames(&self.handle, &PartName::RESOURCES, self.ahead)?),
+        };
+        frames.span(offset, length)
+    }
+}
+
 impl OpenBackup {
     /// Opens a backup: reads its coverage and its lookup.
     ///
@@ -210,24 +251,17 @@ impl OpenBackup {
         selection: &Selection,
         mut each: impl FnMut(IndexEntry) -> Result<()>,
     ) -> Result<()> {
-        let inner = &self.0;
-        let wanted = inner.coverage.resources.iter().filter(|resource| selection.wants_type(&resource.resource));
-        let mut frames = None;
-        for resource in wanted.filter(|resource| resource.index.length > 0) {
-            let frames = match &mut frames {
-                Some(frames) => frames,
-                none => none.insert(inner.frames(handle, &PartName::INDEX, true)?),
-            };
-            for entry in overlapping(&inner.index, resource.index) {
-                for line in lines(frames.content(entry)?, entry.plain_offset, resource.index) {
-                    let entry = parse_line(line)?;
-                    if selection.wants_entry(&entry) {
-                        each(entry)?;
-                    }
-                }
-            }
+        let wanted = self.0.coverage.resources.iter().filter(|resource| selection.wants_type(&resource.resource));
+        let mut index = self.reader(handle, true);
+        for resource in wanted {
+            index.lines(resource, |entry| if selection.wants_entry(&entry) { each(entry) } else { Ok(()) })?;
         }
         Ok(())
+    }
+
+    /// Reads lines of the index and objects, blocking. `ahead` is for those who go through many.
+    pub(crate) fn reader<'a>(&'a self, handle: &Handle, ahead: bool) -> Reader<'a> {
+        Reader { inner: &self.0, handle: handle.clone(), ahead, index: None, tar: None }
     }
 
     /// Every selected object's index line, in the order of the backup. `each` may end it by an error.
@@ -257,14 +291,9 @@ impl OpenBackup {
     ) -> Result<()> {
         let (this, handle) = (self.clone(), Handle::current());
         run_blocking("reading the objects", move || {
-            let inner = &this.0;
-            let mut tar = None;
+            let mut tar = this.reader(&handle, true);
             this.entries(&handle, &selection, |entry| {
-                let tar = match &mut tar {
-                    Some(tar) => tar,
-                    none => none.insert(inner.frames(&handle, &PartName::RESOURCES, true)?),
-                };
-                let json = tar.span(entry.offset, entry.length)?;
+                let json = tar.object(entry.offset, entry.length)?;
                 match &selection.labels {
                     Some(labels) if !labels.matches(&parse_object(json)?) => Ok(()),
                     _ => each(entry, json),
@@ -318,8 +347,7 @@ impl OpenBackup {
         let namespace = namespace.map(str::to_owned);
         run_blocking("reading the object", move || {
             let entry = this.0.find(&handle, &object, namespace.as_deref())?;
-            let mut tar = this.0.frames(&handle, &PartName::RESOURCES, false)?;
-            let json = tar.span(entry.offset, entry.length)?.to_vec();
+            let json = this.reader(&handle, false).object(entry.offset, entry.length)?.to_vec();
             Ok((entry, json))
         })
         .await
