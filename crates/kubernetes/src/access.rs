@@ -1,10 +1,11 @@
-//! What this identity may list.
+//! What this identity may do.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::Method;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
-use lifeboat_model::{GroupResource, ResourceType};
+use lifeboat_model::ResourceType;
 
+use crate::refusal::printable;
 use crate::request::{DOCUMENT, Request};
 use crate::{Cluster, Error};
 
@@ -43,39 +44,48 @@ pub struct Decision {
 impl Cluster {
     /// Asks the API server what this identity may do. The answers come in the order of the questions.
     pub async fn may(&self, questions: &[Access]) -> Result<Vec<Decision>, Error> {
-        let _ = questions;
-        Err(Error::Interrupted { resource: String::new() })
+        stream::iter(questions).map(|question| self.ask(question)).buffered(REQUESTS).try_collect().await
     }
 
     /// Asks the API server, for each resource, whether this identity may list it in all namespaces. The answers come
     /// in the order of `types`.
     pub async fn access_review(&self, types: &[ResourceType]) -> Result<Vec<(ResourceType, bool)>, Error> {
+        let list = |group: &str, resource: &str| Access {
+            verb: "list",
+            group: group.to_owned(),
+            resource: resource.to_owned(),
+            ..Access::default()
+        };
         // One question serves those who may list everything. Not all authorizers know the asterisk; a no means little.
-        let everything = GroupResource { group: "*".to_owned(), resource: "*".to_owned() };
-        if self.may_list(everything).await? {
+        if self.ask(&list("*", "*")).await?.allowed {
             return Ok(types.iter().map(|kind| (kind.clone(), true)).collect());
         }
-        let answers = stream::iter(types.iter().cloned()).map(async |kind| {
-            let allowed = self.may_list(kind.group_resource()).await?;
-            Ok((kind, allowed))
-        });
-        answers.buffered(REQUESTS).try_collect().await
+        let questions: Vec<_> = types.iter().map(|kind| list(&kind.group, &kind.resource)).collect();
+        let decisions = self.may(&questions).await?;
+        Ok(types.iter().cloned().zip(decisions.into_iter().map(|decision| decision.allowed)).collect())
     }
 
-    async fn may_list(&self, resource: GroupResource) -> Result<bool, Error> {
+    async fn ask(&self, question: &Access) -> Result<Decision, Error> {
+        let given = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
         let attributes = ResourceAttributes {
-            group: Some(resource.group),
-            resource: Some(resource.resource),
-            verb: Some("list".to_owned()),
+            verb: Some(question.verb.to_owned()),
+            group: Some(question.group.clone()),
+            resource: Some(question.resource.clone()),
+            subresource: given(&question.subresource),
+            namespace: given(&question.namespace),
+            name: given(&question.name),
             ..ResourceAttributes::default()
         };
         let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), non_resource_attributes: None };
-        let question = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-        let body = serde_json::to_vec(&question).map_err(|source| Error::decode(RESOURCE, source))?;
+        let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
+        let body = serde_json::to_vec(&review).map_err(|source| Error::decode(RESOURCE, source))?.into();
         let request = Request { method: Method::POST, body, ..Request::get(PATH, RESOURCE, "create") };
-        let answer = self.send(request, DOCUMENT).await?;
+        // A review is not stored, so that asking again does nothing twice.
+        let answer = self.send_patiently(&request, DOCUMENT, self.retry).await?;
         let answer: SelfSubjectAccessReview =
             serde_json::from_slice(&answer.body).map_err(|source| Error::decode(RESOURCE, source))?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
+        let status = answer.status.unwrap_or_default();
+        let reason = printable(&status.reason.or(status.evaluation_error).unwrap_or_default());
+        Ok(Decision { allowed: status.allowed, reason })
     }
 }

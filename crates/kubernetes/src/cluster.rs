@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, DATE, HeaderValue};
+use http::header::{ACCEPT_ENCODING, HeaderValue};
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 use kube::client::Client;
 use serde::Deserialize;
 
-use crate::request::{DOCUMENT, Request};
+use crate::request::{DOCUMENT, Request, date};
 use crate::retry::Retry;
 use crate::{Error, config};
 
@@ -28,7 +27,7 @@ pub struct ConnectOptions {
     /// How long the API server may stay silent, before and within an answer. The API server itself gives up on a list
     /// after 60 s (`--request-timeout` of kube-apiserver).
     pub stall_timeout: Duration,
-    /// Trying again, for discovery and lists. Everything else is asked once.
+    /// Trying again, for discovery, lists, and reading and writing objects. Everything else is asked once.
     pub retry: Retry,
 }
 
@@ -121,10 +120,7 @@ impl Cluster {
     /// The API server's clock, in whole seconds, from the `Date` of an answer.
     pub async fn server_time(&self) -> Result<Timestamp, Error> {
         let answer = self.send(Request::get("/version", "/version", "get"), DOCUMENT).await?;
-        let date = answer.headers.get(DATE).ok_or_else(|| Error::decode("/version", "the answer has no date"))?;
-        let date = date.to_str().map_err(|source| Error::decode("/version", source))?;
-        let date = rfc2822::DateTimeParser::new().parse_timestamp(date);
-        date.map_err(|source| Error::decode("/version", source))
+        date(&answer.headers).ok_or_else(|| Error::decode("/version", "the answer has no date"))
     }
 
     async fn get_json<T: serde::de::DeserializeOwned>(

@@ -4,7 +4,7 @@ use kube::client::{AuthError, Client};
 use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use tokio::task::spawn_blocking;
 
-use crate::request::printable;
+use crate::refusal::printable;
 use crate::{ConnectOptions, Error};
 
 /// Loads what the options name.

@@ -136,6 +136,8 @@ pub enum Error {
     AlreadyExists {
         /// The object.
         object: String,
+        /// Whether that one is being deleted, so that there will be room for another.
+        terminating: bool,
     },
 
     /// 409: the object is not as the request expects it: read it again.
@@ -259,6 +261,16 @@ impl Error {
             Self::Unreachable { .. } | Self::Throttled { .. } => true,
             // 501 Not Implemented is an answer for good.
             Self::Server { status, .. } => *status >= 500 && *status != 501,
+            _ => false,
+        }
+    }
+
+    /// Whether a request that ended so may have been done all the same.
+    pub(crate) fn may_be_done(&self) -> bool {
+        match self {
+            Self::Unreachable { sent, .. } => *sent,
+            Self::Server { status, .. } => *status >= 500,
+            Self::TooLarge { .. } => true,
             _ => false,
         }
     }

@@ -25,6 +25,7 @@ mod retry;
 mod settle;
 mod sizer;
 mod wait;
+mod watch;
 mod write;
 
 pub use access::{Access, Decision};

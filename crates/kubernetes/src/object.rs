@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use http::Method;
+use jiff::Timestamp;
 use lifeboat_model::ResourceType;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::Instant;
 
-use crate::request::{Request, Room};
+use crate::refusal::Subject;
+use crate::request::{Request, Room, date};
+use crate::retry::Attempts;
 use crate::{Cluster, Error};
 
 /// Room for one object. etcd takes no request beyond 1.5 MiB unless told to (`--max-request-bytes`), and objects that
@@ -61,11 +64,38 @@ impl ObjectPath<'_> {
     }
 }
 
+/// An object as it was read.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) bytes: Vec<u8>,
+    /// When, by the API server's clock, where the answer says it.
+    pub(crate) at: Option<Timestamp>,
+}
+
 impl Cluster {
     /// Reads an object, again after passing faults: the API server's bytes, or `None` where there is no such object.
     /// A resource that is not served is an [`Error::NotServed`].
     pub async fn get(&self, path: ObjectPath<'_>) -> Result<Option<Vec<u8>>, Error> {
-        let _ = (path, Method::GET, OBJECT, Request::get);
-        Err(Error::Interrupted { resource: String::new() })
+        let mut attempts = Attempts::new(self.retry);
+        loop {
+            let began = Instant::now();
+            match self.look(path).await {
+                Ok(found) => return Ok(found.map(|found| found.bytes)),
+                Err(error) => attempts.pause(error, began).await?,
+            }
+        }
+    }
+
+    /// Reads an object, with a single request.
+    pub(crate) async fn look(&self, path: ObjectPath<'_>) -> Result<Option<Found>, Error> {
+        let (item, resource) = (path.item(), path.to_string());
+        let request = Request::get(&item, &resource, "get");
+        match self.exchange(&request, OBJECT).await? {
+            Ok(answer) => Ok(Some(Found { at: date(&answer.headers), bytes: answer.body })),
+            Err(refused) => match refused.of_object(Subject { path, verb: "get", bytes: 0 }) {
+                Error::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
     }
 }

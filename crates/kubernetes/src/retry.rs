@@ -48,13 +48,18 @@ impl Attempts {
             return Err(error);
         }
         let asked = if let Error::Throttled { retry_after, .. } = &error { *retry_after } else { None };
-        let delay = self.delays.next().unwrap_or(self.retry.max_delay).max(asked.unwrap_or_default());
+        tracing::debug!(error = %error, "trying again");
+        self.wait(began, asked.unwrap_or_default()).await.map_err(|()| error)
+    }
+
+    /// Waits before the next attempt, at least as long as asked for; an error when the budget is spent.
+    pub(crate) async fn wait(&mut self, began: Instant, asked: Duration) -> Result<(), ()> {
+        let delay = self.delays.next().unwrap_or(self.retry.max_delay).max(asked);
         let spent = began.elapsed().saturating_add(delay);
         if spent >= self.left {
-            return Err(error);
+            return Err(());
         }
         self.left = self.left.saturating_sub(spent);
-        tracing::debug!(error = %error, ?delay, "trying again");
         sleep(delay).await;
         Ok(())
     }

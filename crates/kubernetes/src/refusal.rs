@@ -1,0 +1,243 @@
+//! Answers that are not successes, and what they mean.
+
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+
+use crate::error::FieldCause;
+use crate::request::Request;
+use crate::{Error, ObjectPath};
+
+/// The most that is kept of a server's message, in characters.
+const MESSAGE: usize = 1024;
+/// The most causes that are kept.
+const CAUSES: usize = 64;
+
+/// `Status` of `k8s.io/apimachinery/pkg/apis/meta/v1`, as far as it is needed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    reason: String,
+    message: String,
+    details: Option<Details>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    name: String,
+    /// The resource that is spoken of, in spite of the name.
+    kind: String,
+    causes: Vec<Cause>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Cause {
+    field: String,
+    reason: String,
+    message: String,
+}
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    reason: String,
+    message: String,
+    details: Details,
+}
+
+/// What was refused, for the words of the error.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subject<'a> {
+    pub(crate) path: ObjectPath<'a>,
+    pub(crate) verb: &'static str,
+    /// The size of the request's body.
+    pub(crate) bytes: usize,
+}
+
+impl Refused {
+    pub(crate) fn new(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let retry_after = seconds.map(Duration::from_secs);
+        // Proxies and the aggregator answer in plain text; only the API server itself sends a Status.
+        if let Ok(answer) = serde_json::from_slice::<Status>(body) {
+            let (reason, message) = (printable(&answer.reason), printable(&answer.message));
+            return Self { status, retry_after, reason, message, details: answer.details.unwrap_or_default() };
+        }
+        let reason = status.canonical_reason().unwrap_or("unknown status").to_owned();
+        let message = printable(String::from_utf8_lossy(body).trim());
+        Self { status, retry_after, reason, message, details: Details::default() }
+    }
+
+    /// What it means to a request for a document or a list.
+    pub(crate) fn into_error(self, request: &Request<'_>) -> Error {
+        self.general(request.resource.to_owned(), request.verb)
+    }
+
+    fn general(self, resource: String, verb: &'static str) -> Error {
+        let Self { status, retry_after, reason, message, .. } = self;
+        match status {
+            StatusCode::UNAUTHORIZED => Error::Unauthorized { message },
+            StatusCode::FORBIDDEN => Error::Forbidden { resource, verb, message },
+            StatusCode::NOT_FOUND => Error::NotFound { resource, message },
+            StatusCode::GONE => Error::Expired { resource, message },
+            StatusCode::TOO_MANY_REQUESTS => Error::Throttled { resource, retry_after, message },
+            _ => Error::Server { resource, status: status.as_u16(), reason, message },
+        }
+    }
+
+    /// What it means to a request for one object.
+    pub(crate) fn of_object(self, subject: Subject<'_>) -> Error {
+        let object = subject.path.to_string();
+        // Webhooks choose the status of a refusal themselves.
+        if let Some(webhook) = self.denying_webhook() {
+            return Error::Denied { object, webhook: Some(webhook), message: self.message };
+        }
+        match self.status {
+            StatusCode::FORBIDDEN => self.forbidden(subject, object),
+            StatusCode::NOT_FOUND => self.not_found(subject, object),
+            StatusCode::CONFLICT if self.reason == "AlreadyExists" => {
+                Error::AlreadyExists { object, terminating: self.message.starts_with("object is being deleted") }
+            }
+            // Admission changes other objects on the way, such as a quota, and did not win a race for one of them.
+            StatusCode::CONFLICT if self.is_about_another(subject) => {
+                Error::Throttled { resource: object, retry_after: self.retry_after, message: self.message }
+            }
+            StatusCode::CONFLICT => Error::Conflict { object, message: self.message },
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => self.invalid(object),
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Error::ObjectTooLarge { object, bytes: subject.bytes, message: self.message }
+            }
+            StatusCode::INTERNAL_SERVER_ERROR => self.internal(subject, object),
+            _ => self.general(object, subject.verb),
+        }
+    }
+
+    /// The webhook that refused. Source: `ToStatusErr` of `k8s.io/apiserver/pkg/admission/plugin/webhook/errors`.
+    fn denying_webhook(&self) -> Option<String> {
+        let (webhook, rest) = self.message.strip_prefix("admission webhook \"")?.split_once('"')?;
+        rest.starts_with(" denied the request").then(|| webhook.to_owned())
+    }
+
+    /// The authorizer's words are "... is forbidden: User "ann" cannot create resource ..." (`ForbiddenStatusError` of
+    /// `k8s.io/apiserver/pkg/endpoints/handlers/responsewriters`); everything else of this status is of admission, or
+    /// of rules against giving oneself more rights.
+    fn forbidden(self, subject: Subject<'_>, object: String) -> Error {
+        if let Some(namespace) = subject.path.namespace
+            && self.details.causes.iter().any(|cause| cause.reason == "NamespaceTerminating")
+        {
+            return Error::NamespaceTerminating { object, namespace: namespace.to_owned() };
+        }
+        if self.message.contains("orbidden: User \"") && self.message.contains(" cannot ") {
+            return self.general(object, subject.verb);
+        }
+        Error::Denied { object, webhook: None, message: self.message }
+    }
+
+    fn not_found(self, subject: Subject<'_>, object: String) -> Error {
+        let path = subject.path;
+        if self.details.name.is_empty() {
+            let resource = format!("{} at {}", path.resource.group_resource(), path.resource.version);
+            return Error::NotServed { resource, message: self.message };
+        }
+        match path.namespace {
+            Some(namespace) if self.details.kind == "namespaces" && path.resource.resource != "namespaces" => {
+                Error::NoNamespace { object, namespace: namespace.to_owned() }
+            }
+            _ => self.general(object, subject.verb),
+        }
+    }
+
+    fn is_about_another(&self, subject: Subject<'_>) -> bool {
+        let Details { kind, name, .. } = &self.details;
+        (!kind.is_empty() && *kind != subject.path.resource.resource) || (!name.is_empty() && name != subject.path.name)
+    }
+
+    fn invalid(self, object: String) -> Error {
+        let Self { message, details, .. } = self;
+        if message.contains("ValidatingAdmissionPolicy '") {
+            return Error::Denied { object, webhook: None, message };
+        }
+        let causes = details.causes.into_iter().take(CAUSES).map(|cause| FieldCause {
+            field: printable(&cause.field),
+            reason: printable(&cause.reason),
+            message: printable(&cause.message),
+        });
+        Error::Invalid { object, message, causes: causes.collect() }
+    }
+
+    fn internal(self, subject: Subject<'_>, object: String) -> Error {
+        let Subject { verb, bytes, .. } = subject;
+        if let Some(webhook) = self.failing_webhook() {
+            return Error::WebhookFailed { object, webhook, message: self.message };
+        }
+        // The limits of etcd (`--max-request-bytes`) and of its client in the API server.
+        let too_large = ["etcdserver: request is too large", "trying to send message larger than max"];
+        if too_large.iter().any(|words| self.message.contains(words)) {
+            return Error::ObjectTooLarge { object, bytes, message: self.message };
+        }
+        self.general(object, verb)
+    }
+
+    /// The webhook that could not be called: of admission, or one that converts between a resource's versions.
+    fn failing_webhook(&self) -> Option<String> {
+        if let Some((_, rest)) = self.message.split_once("failed calling webhook \"") {
+            return rest.split_once('"').map(|(webhook, _)| webhook.to_owned());
+        }
+        let (_, rest) = self.message.split_once("conversion webhook for ")?;
+        rest.split_once(" failed: ").map(|(what, _)| format!("conversion of {what}"))
+    }
+}
+
+/// Foreign words on one line, without control characters, and not at any length.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().take(MESSAGE).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, headers: &HeaderMap, body: &str) -> Error {
+        let request = Request::get("/apis/apps/v1/deployments", "deployments.apps", "list");
+        Refused::new(StatusCode::from_u16(status).unwrap(), headers, body.as_bytes()).into_error(&request)
+    }
+
+    #[test]
+    fn failures_are_told_apart_by_what_to_do() {
+        let status = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"deployments.apps is forbidden: User \"ann\" cannot list","reason":"Forbidden","code":403}"#;
+        let none = HeaderMap::new();
+        let error = refused(403, &none, status);
+        assert_eq!(
+            error.to_string(),
+            "not allowed to list deployments.apps: deployments.apps is forbidden: User \"ann\" cannot list"
+        );
+        assert!(matches!(refused(401, &none, ""), Error::Unauthorized { .. }));
+        assert!(
+            matches!(refused(404, &none, "404 page not found\n"), Error::NotFound { message, .. } if message == "404 page not found")
+        );
+        assert!(matches!(refused(410, &none, ""), Error::Expired { .. }));
+        assert!(matches!(refused(405, &none, ""), Error::Server { status: 405, .. }));
+        let error = refused(503, &none, "service\u{1b}[31m unavailable");
+        assert_eq!(
+            error.to_string(),
+            "the API server answered 503 Service Unavailable for deployments.apps: service [31m unavailable"
+        );
+        assert!(error.is_transient());
+    }
+
+    #[test]
+    fn retry_after_is_taken_where_it_is_a_number() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "7".parse().unwrap());
+        let wait = Some(Duration::from_secs(7));
+        assert!(matches!(refused(429, &headers, ""), Error::Throttled { retry_after, .. } if retry_after == wait));
+        headers.insert(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT".parse().unwrap());
+        assert!(matches!(refused(429, &headers, ""), Error::Throttled { retry_after: None, .. }));
+    }
+}
