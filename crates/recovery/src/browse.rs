@@ -1,5 +1,7 @@
 //! Looking inside a backup by ranged reads, each proved: signed manifest, digest of the lookup, digest of the frame.
 
+mod cursor;
+
 use std::io::Read;
 use std::sync::Arc;
 
@@ -15,6 +17,7 @@ use crate::catalog::Backup;
 use crate::error::{Error, Result};
 use crate::expression::Expression;
 use crate::selector::{ObjectArg, Selection};
+pub(crate) use cursor::Cursor;
 
 /// The largest coverage or lookup that is read into memory, in bytes.
 const MAX_WHOLE: u64 = 256 << 20;

@@ -17,6 +17,7 @@ mod trust;
 
 pub mod backup;
 pub mod browse;
+pub mod diff;
 pub mod download;
 pub mod restore_etcd;
 pub mod rules;

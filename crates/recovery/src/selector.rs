@@ -106,9 +106,14 @@ impl Selection {
     }
 
     pub(crate) fn wants_entry(&self, entry: &IndexEntry) -> bool {
-        let namespace = self.namespaces.is_empty()
-            || entry.namespace.as_ref().is_some_and(|namespace| self.namespaces.contains(namespace));
-        namespace && (self.names.is_empty() || self.names.contains(&entry.name))
+        self.wants_key(entry.namespace.as_deref(), &entry.name)
+    }
+
+    /// Whether an object of that name is wanted, if its type is.
+    pub(crate) fn wants_key(&self, namespace: Option<&str>, name: &str) -> bool {
+        let is_in = |wanted: &[String], found: &str| wanted.iter().any(|wanted| wanted == found);
+        let fits = self.namespaces.is_empty() || namespace.is_some_and(|found| is_in(&self.namespaces, found));
+        fits && (self.names.is_empty() || is_in(&self.names, name))
     }
 }
 

@@ -1,0 +1,210 @@
+//! Which resources each side has, and what it says of those that it does not have.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_kubernetes::{Discovery, kept_name};
+use lifeboat_model::{Gap, GroupResource, ObjectKey, ResourceType, ResourcesConfig};
+
+use super::Uncompared;
+use crate::browse::OpenBackup;
+use crate::error::{Error, Result};
+use crate::selector::Selection;
+
+/// What a gap names that is no matter of the API.
+const ETCD: &str = "etcd";
+
+/// What one side says of itself.
+#[derive(Debug)]
+pub(super) struct Account {
+    /// What to call it.
+    name: String,
+    /// Its resources, by the name of the group that is kept of those that serve the same objects.
+    types: BTreeMap<GroupResource, ResourceType>,
+    gaps: Vec<Gap>,
+    /// What its configuration leaves out.
+    left_out: BTreeSet<GroupResource>,
+}
+
+/// A resource as one side has it.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) resource: ResourceType,
+    /// Why objects of it may be missing that exist.
+    pub(super) gap: Option<String>,
+    /// Single objects that exist and could not be captured.
+    missing: BTreeSet<(Option<String>, String)>,
+}
+
+/// A resource of one side or both.
+#[derive(Debug, Clone)]
+pub(super) struct Pair {
+    pub(super) before: Option<Known>,
+    pub(super) after: Option<Known>,
+}
+
+impl Known {
+    /// Whether the object of that key would be here if it existed.
+    pub(super) fn is_whole_but_for(&self, key: &ObjectKey) -> bool {
+        self.gap.is_none()
+            && (self.missing.is_empty() || !self.missing.contains(&(key.namespace.clone(), key.name.clone())))
+    }
+}
+
+impl Pair {
+    /// The resource as the backup has it, or else as the other side does: what keys of both are given in.
+    pub(super) fn resource(&self) -> Option<&ResourceType> {
+        self.before.as_ref().or(self.after.as_ref()).map(|known| &known.resource)
+    }
+}
+
+impl Account {
+    pub(super) fn of_backup(backup: &OpenBackup) -> Result<Self> {
+        super::check_comparable(backup)?;
+        let coverage = backup.coverage();
+        let mut types = BTreeMap::new();
+        for resource in &coverage.resources {
+            let name = resource.resource.group_resource();
+            if types.insert(kept_name(&name), resource.resource.clone()).is_some() {
+                return Err(Error::Inconsistent(format!("the coverage has {name} twice")));
+            }
+        }
+        Ok(Self {
+            name: format!("backup {}", backup.backup().manifest().id),
+            types,
+            gaps: coverage.gaps.iter().filter(|gap| gap.resource != ETCD).cloned().collect(),
+            left_out: coverage.excluded.iter().map(kept_name).collect(),
+        })
+    }
+
+    pub(super) fn of_cluster(discovery: &Discovery, wanted: &ResourcesConfig) -> Self {
+        let named = |kind: ResourceType| (kept_name(&kind.group_resource()), kind);
+        let types: BTreeMap<_, _> = discovery.wanted(wanted).into_iter().map(named).collect();
+        let served = discovery.types.iter().map(|kind| kept_name(&kind.group_resource()));
+        let left_out = served.chain(wanted.exclude.iter().map(kept_name)).filter(|name| !types.contains_key(name));
+        let gap = |failure: &lifeboat_kubernetes::DiscoveryFailure| Gap {
+            resource: failure.group_version.clone(),
+            reason: failure.message.clone(),
+        };
+        Self {
+            name: "the cluster".to_owned(),
+            left_out: left_out.collect(),
+            types,
+            gaps: discovery.failures.iter().map(gap).collect(),
+        }
+    }
+
+    fn known(&self, name: &GroupResource) -> Option<Known> {
+        let resource = self.types.get(name)?;
+        let whole = self.gaps.iter().find(|gap| gap.resource == resource.group_resource().to_string());
+        Some(Known {
+            resource: resource.clone(),
+            gap: whole.map(|gap| format!("{} lacks some: {}", self.name, gap.reason)),
+            missing: self.gaps.iter().filter_map(|gap| missing_object(resource, &gap.resource)).collect(),
+        })
+    }
+
+    /// Why it is not known whether this side would have a resource that it does not have.
+    fn silence(&self, resource: &ResourceType, name: &GroupResource) -> Option<String> {
+        if self.left_out.contains(name) {
+            return Some(format!("{} leaves it out, by configuration", self.name));
+        }
+        let gap = self.gaps.iter().find(|gap| is_api_of(&gap.resource, &resource.group))?;
+        Some(format!("{} lacks {}: {}", self.name, gap.resource, gap.reason))
+    }
+}
+
+/// Whether a gap is that of an API of that group: `metrics.k8s.io/v1beta1`, or `v1` for the core group.
+fn is_api_of(gap: &str, group: &str) -> bool {
+    let version =
+        |text: &str| text.starts_with('v') && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    match gap.split_once('/') {
+        Some((api, rest)) => !group.is_empty() && api == group && version(rest),
+        None => group.is_empty() && version(gap) && gap.bytes().any(|b| b.is_ascii_digit()),
+    }
+}
+
+/// The object of that resource that a gap names: `secrets/db -n shop`.
+fn missing_object(resource: &ResourceType, gap: &str) -> Option<(Option<String>, String)> {
+    let (kind, object) = gap.split_once('/')?;
+    if kind != resource.group_resource().to_string() {
+        return None;
+    }
+    Some(match object.rsplit_once(" -n ") {
+        Some((name, namespace)) => (Some(namespace.to_owned()), name.to_owned()),
+        None => (None, object.to_owned()),
+    })
+}
+
+/// The resources of both sides that are selected, each with its counterpart, and what cannot be compared at all.
+pub(super) fn pairs(before: &Account, after: &Account, selection: &Selection) -> (Vec<Pair>, Vec<Uncompared>) {
+    let names: BTreeSet<&GroupResource> = before.types.keys().chain(after.types.keys()).collect();
+    let (mut pairs, mut uncompared) = (Vec::new(), Vec::new());
+    for name in names {
+        let (left, right) = (before.known(name), after.known(name));
+        let wanted = [&left, &right].into_iter().flatten().any(|known| selection.wants_type(&known.resource));
+        if !wanted {
+            continue;
+        }
+        let silence = match (&left, &right) {
+            (Some(known), None) => after.silence(&known.resource, name),
+            (None, Some(known)) => before.silence(&known.resource, name),
+            _ => None,
+        };
+        match silence {
+            Some(reason) => uncompared.push(Uncompared { resource: name.to_string(), reason, objects: 0 }),
+            None => pairs.push(Pair { before: left, after: right }),
+        }
+    }
+    for side in [before, after] {
+        uncompared.extend(side.gaps.iter().filter(|gap| side.concerns(gap, selection)).map(|gap| Uncompared {
+            resource: gap.resource.clone(),
+            reason: format!("{} lacks it: {}", side.name, gap.reason),
+            objects: 0,
+        }));
+    }
+    (pairs, uncompared)
+}
+
+impl Account {
+    /// Whether a gap, other than one of a resource that is known and will be told with it, is within the selection.
+    fn concerns(&self, gap: &Gap, selection: &Selection) -> bool {
+        if self.types.values().any(|kind| kind.group_resource().to_string() == gap.resource) {
+            return false;
+        }
+        let object = self.types.values().find_map(|kind| Some((kind, missing_object(kind, &gap.resource)?)));
+        match object {
+            Some((kind, (namespace, name))) => {
+                selection.wants_type(kind) && selection.wants_key(namespace.as_deref(), &name)
+            }
+            // Of an API that did not answer nobody knows the resources: it matters where one may be meant.
+            None => selection.kinds.iter().all(|kind| !self.types.values().any(|known| kind.matches(known))),
+        }
+    }
+}
+
+/// Whether every resource that is asked for is there.
+///
+/// # Errors
+/// When neither side has one.
+pub(super) fn check_kinds(before: &Account, after: &Account, selection: &Selection) -> Result<()> {
+    let sides = [before, after];
+    for kind in &selection.kinds {
+        if sides.iter().any(|side| side.types.values().any(|known| kind.matches(known))) {
+            continue;
+        }
+        // It may be in what did not answer, which is told.
+        if sides.iter().any(|side| side.gaps.iter().any(|gap| gap.resource.contains('/'))) {
+            continue;
+        }
+        let is_meant = |name: &&GroupResource| kind.as_str() == name.to_string() || kind.as_str() == name.resource;
+        if let Some(name) = sides.iter().find_map(|side| side.left_out.iter().find(is_meant)) {
+            let problem = format!("{name} are left out of backups: resources.include and resources.exclude say so");
+            return Err(Error::NoObject(problem));
+        }
+        let names = sides.iter().flat_map(|side| side.types.values()).map(|known| known.group_resource().to_string());
+        let nearest = names.min_by_key(|name| strsim::damerau_levenshtein(name, kind.as_str()));
+        let hint = nearest.map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
+        return Err(Error::NoObject(format!("neither side has a resource '{}'{hint}", kind.as_str())));
+    }
+    Ok(())
+}
