@@ -1,5 +1,6 @@
 //! Kinds and fields, as the tables of rules name them.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use lifeboat_model::ResourceType;
@@ -35,7 +36,7 @@ impl fmt::Display for Kind {
 
 /// A rule that changes fields.
 #[derive(Debug, Clone, Copy)]
-pub struct FieldRule {
+pub struct FieldRule<A> {
     /// Its number, quoted in reports.
     pub number: u32,
     /// The kinds that it is about; none stands for all.
@@ -46,13 +47,31 @@ pub struct FieldRule {
     pub reason: &'static str,
     /// The file of Kubernetes or the page that it follows.
     pub source: &'static str,
+    pub(super) act: A,
 }
 
-impl FieldRule {
+impl<A> FieldRule<A> {
     pub(super) fn concerns(&self, resource: &ResourceType) -> bool {
         self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.is(resource))
     }
+
+    pub(super) fn applied(&self, fields: Fields) -> impl Iterator<Item = Applied> {
+        let rule = self.number;
+        fields.into_iter().map(move |field| Applied { rule, field })
+    }
 }
+
+/// A rule that changed an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Applied {
+    /// The rule's number.
+    pub rule: u32,
+    /// The field, or the patch.
+    pub field: Cow<'static, str>,
+}
+
+/// Fields that a rule changed.
+pub(super) type Fields = Vec<Cow<'static, str>>;
 
 /// A path: names of members, and `*` for each element of a list or each member of an object.
 pub(super) type Path<'a> = &'a [&'a str];
@@ -114,6 +133,24 @@ pub(super) fn each(value: &mut Value, path: Path<'_>, act: &mut dyn FnMut(&mut V
 pub(super) fn remove(object: &mut Value, path: Path<'_>) -> Option<Value> {
     let (name, parents) = path.split_last()?;
     get_mut(object, parents)?.as_object_mut()?.remove(*name)
+}
+
+/// Takes out members, and says which were there.
+pub(super) fn remove_all(object: &mut Value, paths: &[Path<'_>]) -> Fields {
+    let there = paths.iter().filter(|path| remove(object, path).is_some());
+    there.map(|path| Cow::Owned(written(path))).collect()
+}
+
+/// Replaces text wherever a path with `*` leads to some, and says whether any was.
+pub(super) fn replace_text(object: &mut Value, path: Path<'_>, with: &dyn Fn(&str) -> Option<String>) -> bool {
+    let mut replaced = false;
+    each(object, path, &mut |value| {
+        if let Some(new) = value.as_str().and_then(with) {
+            *value = Value::String(new);
+            replaced = true;
+        }
+    });
+    replaced
 }
 
 /// A path as reports write it: `spec.ports[*].nodePort`, `metadata.annotations['a.io/b']`.
@@ -194,6 +231,9 @@ pub(super) mod kinds {
         Kind::new(ADMISSION, "mutatingadmissionpolicies", "MutatingAdmissionPolicy");
     pub(in crate::rules) const MUTATING_BINDING: Kind =
         Kind::new(ADMISSION, "mutatingadmissionpolicybindings", "MutatingAdmissionPolicyBinding");
+
+    pub(in crate::rules) const TRUST_BUNDLE: Kind =
+        Kind::new("certificates.k8s.io", "clustertrustbundles", "ClusterTrustBundle");
 
     const RBAC: &str = "rbac.authorization.k8s.io";
     const STORAGE: &str = "storage.k8s.io";

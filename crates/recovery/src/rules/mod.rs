@@ -11,10 +11,13 @@
 mod carry;
 mod differences;
 mod field;
+mod mapping;
 mod owners;
 mod patch;
 mod prepare;
+mod service;
 mod skip;
+mod strip;
 mod wave;
 
 #[cfg(test)]
@@ -22,13 +25,14 @@ mod testing;
 
 pub use carry::{CARRY_RULES, carry_over, merge_into};
 pub use differences::{DIFFERENCES, Difference, When, allowed};
-pub use field::{FieldRule, Kind};
+pub use field::{Applied, FieldRule, Kind};
+pub use mapping::MAPPING_RULES;
 pub use owners::{Links, OWNER_RULES, Owner, OwnerRule, Relinked, relink};
 pub use patch::{PatchError, PatchFile};
-pub use prepare::{
-    Applied, MAPPING_RULES, RESTORED_FROM, STRIP_RULES, Transforms, asks_for_addresses, prepare, release_addresses,
-};
+pub use prepare::{RESTORED_FROM, Rewrite, Transforms, prepare};
+pub use service::{asks_for_addresses, release_addresses};
 pub use skip::{SKIP_RULES, SkipContext, SkipRule, skip, skip_type};
+pub use strip::STRIP_RULES;
 pub use wave::{WAVES, Wave, wave};
 
 /// Version of all of the rules, which plans and reports record.
