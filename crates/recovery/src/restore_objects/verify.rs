@@ -1,0 +1,57 @@
+//! Whether the target is still as it was when a plan was made.
+
+use super::plan::{Live, Plan, Verdict};
+use super::target::Target;
+use crate::error::{Error, Result};
+
+/// Objects that are named, at most.
+const NAMED: usize = 3;
+
+/// Refuses a plan whose objects are not as they were.
+pub(super) async fn unchanged(target: &Target, plan: &Plan) -> Result<()> {
+    let mut changed = Vec::new();
+    for (number, kind) in (0_u32..).zip(&plan.header.kinds) {
+        if kind.served != target.served(&kind.resource).await? {
+            changed.push(format!("{} are served otherwise", kind.resource.group_resource()));
+            continue;
+        }
+        if kind.served.is_none() {
+            continue;
+        }
+        let of_kind = plan.entries.iter().filter(|entry| {
+            entry.kind == number && !matches!(entry.verdict, Verdict::Skipped { .. } | Verdict::Blocked { .. })
+        });
+        let (entries, places): (Vec<_>, Vec<_>) =
+            of_kind.map(|entry| (entry, (entry.namespace.as_deref(), &*entry.name))).unzip();
+        let live = target.survey(&kind.target(), &places).await?;
+        for (entry, live) in entries.into_iter().zip(live) {
+            if let Some(how) = change(&entry.verdict, live.as_ref()) {
+                changed.push(format!("{} {how}", plan.name(entry)));
+            }
+        }
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let more = changed.len().saturating_sub(NAMED);
+    changed.truncate(NAMED);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    Err(Error::Refused(format!(
+        "the target has changed since the plan was made: {}{more}; make a new plan",
+        changed.join(", ")
+    )))
+}
+
+/// How an object is not as planned.
+fn change(verdict: &Verdict, live: Option<&Live>) -> Option<&'static str> {
+    match (verdict.live(), live) {
+        (None, None) => None,
+        (None, Some(_)) => Some("is there now"),
+        (Some(_), None) => Some("is gone"),
+        (Some(planned), Some(live)) if planned.uid != live.uid => Some("is another one"),
+        // What is left as it is may become anything.
+        (Some(_), Some(_)) if matches!(verdict, Verdict::Leave { .. }) => None,
+        (Some(planned), Some(live)) if planned.canonical != live.canonical => Some("was changed"),
+        (Some(_), Some(_)) => None,
+    }
+}
