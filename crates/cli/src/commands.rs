@@ -37,6 +37,7 @@ fn run_backup(app: &App, command: &BackupCommand) -> Result<ExitCode> {
         BackupCommand::Objects(arguments) => backup::objects::run(app, arguments),
         BackupCommand::Get(arguments) => backup::get::run(app, arguments),
         BackupCommand::Search(arguments) => backup::search::run(app, arguments),
+        BackupCommand::Diff(arguments) => backup::diff::run(app, arguments),
         BackupCommand::Download(arguments) => backup::download::run(app, arguments),
     }
 }

@@ -5,6 +5,7 @@ mod human;
 mod json;
 mod list;
 mod table;
+mod unified;
 
 use std::cell::Cell;
 use std::io::{self, Write as _};
@@ -16,6 +17,7 @@ pub(crate) use failure::{report, report_usage};
 pub(crate) use human::{Style, bytes, duration, moment, printable};
 pub(crate) use list::List;
 pub(crate) use table::Table;
+pub(crate) use unified::{Document, unified};
 
 use crate::args::Format;
 use crate::error::{Error, Result};

@@ -18,6 +18,7 @@ pub(crate) enum BackupCommand {
     Objects(ObjectsArgs),
     Get(GetArgs),
     Search(SearchArgs),
+    Diff(DiffArgs),
     Download(DownloadArgs),
 }
 
@@ -128,6 +129,33 @@ pub(crate) struct SearchArgs {
     pub(crate) selection: SelectionArgs,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+}
+
+/// Compare a backup with another one, or with the cluster as it is now
+///
+/// Lists the objects that were added, removed and changed since the backup, without what servers set by themselves. With
+/// -o yaml it is a unified diff, as kubectl diff prints it. Values in Secrets are masked. The exit code is 0 where all is
+/// the same, and 3 where something differs or could not be compared.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("against").args(["other", "live"]).required(true))]
+pub(crate) struct DiffArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
+    /// The backup to compare it with
+    #[arg(value_name = "BACKUP2")]
+    pub(crate) other: Option<BackupRef>,
+    /// Compare it with the cluster
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// Show the values in Secrets, and their annotations
+    #[arg(long)]
+    pub(crate) show_secrets: bool,
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 /// Leave the plain files of a backup in a folder

@@ -1,6 +1,7 @@
 //! `backup`: taking them and looking at them.
 
 pub(crate) mod create;
+pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod get;
 pub(crate) mod list;
