@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use lifeboat_model::ResourceType;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::field::{Applied, FieldRule, Fields, Path, get, get_mut, kinds, list, members_mut, text, written};
 use super::service;
@@ -117,7 +117,7 @@ pub fn carry_over(live: &Value, wanted: &mut Value, resource: &ResourceType) -> 
     rules.flat_map(|rule| rule.applied((rule.act)(live, wanted))).collect()
 }
 
-/// Merges a live object that the target makes by itself (the `default` ServiceAccount of each namespace) into a
+/// Merges a live object that the target makes by itself (the account `default` of each namespace) into a
 /// prepared one, if there is a rule for that: it is then to replace the live object whatever the mode, after
 /// [`carry_over`].
 pub fn merge_into(live: &Value, wanted: &mut Value, resource: &ResourceType) -> Option<Applied> {
@@ -348,7 +348,7 @@ mod tests {
         ] {
             let mut wanted = odd.clone();
             carry_over(&odd, &mut wanted, &resource(group, plural));
-            let mut map = Value::Object(Map::new());
+            let mut map = json!({});
             carry_over(&odd, &mut map, &resource(group, plural));
         }
     }

@@ -71,7 +71,7 @@ pub struct Applied {
 }
 
 /// Fields that a rule changed.
-pub(super) type Fields = Vec<Cow<'static, str>>;
+pub type Fields = Vec<Cow<'static, str>>;
 
 /// A path: names of members, and `*` for each element of a list or each member of an object.
 pub(super) type Path<'a> = &'a [&'a str];

@@ -279,3 +279,80 @@ fn map_quota_classes(object: &mut Value, transforms: &Transforms) -> Fields {
     *hard = entries.map(|(key, limit)| (renamed(&key).unwrap_or(key), limit)).collect();
     vec![Cow::Borrowed("spec.hard")]
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::prepare::prepare;
+    use super::super::testing::{resource, samples};
+    use super::*;
+
+    fn transforms() -> Transforms {
+        let pair = |from: &str, to: &str| [(from.to_owned(), to.to_owned())].into();
+        Transforms {
+            namespaces: pair("shop", "copy"),
+            storage_classes: pair("fast", "slow"),
+            restored_from: Some("20261121T044500Z-k3f9qz".parse().unwrap()),
+            ..Transforms::default()
+        }
+    }
+
+    #[test]
+    fn every_rule_is_at_work_in_some_sample() {
+        let mut seen: Vec<u32> = Vec::new();
+        for (resource, mut object) in samples() {
+            let before = object.to_string();
+            seen.extend(prepare(&mut object, &resource, &transforms()).unwrap().iter().map(|applied| applied.rule));
+            let after = object.to_string();
+            for name in ["\"shop\"", "\"fast\"", ":shop", "fast.storageclass"] {
+                assert!(!after.contains(name), "{name} of {before} is still in {after}");
+            }
+        }
+        let idle = MAPPING_RULES.iter().map(|rule| rule.number).filter(|number| !seen.contains(number));
+        assert_eq!(idle.collect::<Vec<_>>(), Vec::<u32>::new());
+        assert!(MAPPING_RULES.is_sorted_by(|a, b| a.number < b.number));
+    }
+
+    #[test]
+    fn subjects_of_other_namespaces_stay() {
+        let mut object = json!({"metadata": {"name": "a", "namespace": "other"}, "subjects": [
+            {"kind": "ServiceAccount", "name": "ci", "namespace": "shop"},
+            {"kind": "ServiceAccount", "name": "shop", "namespace": "other"},
+            {"kind": "User", "name": "system:serviceaccount:shop:ci"},
+            {"kind": "User", "name": "shop"},
+            {"kind": "Group", "name": "system:serviceaccounts:shop"},
+            {"kind": "Group", "name": "system:serviceaccounts"}]});
+        let bindings = resource("rbac.authorization.k8s.io", "rolebindings");
+        let applied = prepare(&mut object, &bindings, &Transforms { restored_from: None, ..transforms() }).unwrap();
+        assert_eq!(
+            object,
+            json!({"metadata": {"name": "a", "namespace": "other"}, "subjects": [
+            {"kind": "ServiceAccount", "name": "ci", "namespace": "copy"},
+            {"kind": "ServiceAccount", "name": "shop", "namespace": "other"},
+            {"kind": "User", "name": "system:serviceaccount:copy:ci"},
+            {"kind": "User", "name": "shop"},
+            {"kind": "Group", "name": "system:serviceaccounts:copy"},
+            {"kind": "Group", "name": "system:serviceaccounts"}]})
+        );
+        let fields: Vec<&str> = applied.iter().map(|applied| &*applied.field).collect();
+        assert_eq!(fields, ["subjects[*].namespace", "subjects[*].name"]);
+    }
+
+    #[test]
+    fn namespaces_can_change_places() {
+        let swap = Transforms {
+            namespaces: [("a".to_owned(), "b".to_owned()), ("b".to_owned(), "a".to_owned())].into(),
+            ..Transforms::default()
+        };
+        let mut object = json!({"metadata": {"name": "x", "namespace": "a"}});
+        prepare(&mut object, &resource("", "configmaps"), &swap).unwrap();
+        assert_eq!(object["metadata"]["namespace"], "b");
+    }
+
+    #[test]
+    fn the_mark_is_the_one_that_the_canonical_form_leaves_out() {
+        let field = format!("metadata.annotations['{RESTORED_FROM}']");
+        assert!(lifeboat_model::RULES.iter().any(|rule| rule.field == field));
+    }
+}

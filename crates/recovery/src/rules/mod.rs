@@ -23,9 +23,9 @@ mod wave;
 #[cfg(test)]
 mod testing;
 
-pub use carry::{CARRY_RULES, carry_over, merge_into};
+pub use carry::{CARRY_RULES, Carry, carry_over, merge_into};
 pub use differences::{DIFFERENCES, Difference, When, allowed};
-pub use field::{Applied, FieldRule, Kind};
+pub use field::{Applied, FieldRule, Fields, Kind};
 pub use mapping::MAPPING_RULES;
 pub use owners::{Links, OWNER_RULES, Owner, OwnerRule, Relinked, relink};
 pub use patch::{PatchError, PatchFile};

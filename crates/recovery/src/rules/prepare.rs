@@ -54,3 +54,101 @@ pub fn prepare(
     }
     Ok(applied)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::testing::{changes, names, samples, touches};
+    use super::*;
+
+    fn transforms() -> impl Strategy<Value = Transforms> {
+        (any::<[bool; 5]>()).prop_map(|[namespaces, classes, ports, volumes, mark]| Transforms {
+            namespaces: namespaces.then(|| [("shop".to_owned(), "copy".to_owned())].into()).unwrap_or_default(),
+            storage_classes: classes.then(|| [("fast".to_owned(), "slow".to_owned())].into()).unwrap_or_default(),
+            patches: Vec::new(),
+            keep_node_ports: ports,
+            volumes: volumes.then(BTreeSet::new),
+            restored_from: mark.then(|| "20261121T044500Z-k3f9qz".parse().unwrap()),
+        })
+    }
+
+    /// Members that no rule names, put at every level of an object.
+    fn disturb(value: &mut Value, noise: &Value) {
+        match value {
+            Value::Object(members) => {
+                members.values_mut().for_each(|member| disturb(member, noise));
+                members.insert("zzNoise".to_owned(), noise.clone());
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| disturb(item, noise)),
+            _ => {}
+        }
+    }
+
+    fn noise() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            Just(json!(null)),
+            any::<i64>().prop_map(Value::from),
+            ".{0,8}".prop_map(Value::from),
+            proptest::collection::btree_map("[a-z]{1,4}", ".{0,4}", 0..3).prop_map(|map| json!(map)),
+            proptest::collection::vec(any::<bool>(), 0..3).prop_map(Value::from),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_second_time_changes_nothing(transforms in transforms(), noise in noise()) {
+            for (resource, mut object) in samples() {
+                disturb(&mut object, &noise);
+                prepare(&mut object, &resource, &transforms).unwrap();
+                let once = object.clone();
+                let again = prepare(&mut object, &resource, &transforms).unwrap();
+                prop_assert_eq!(&once, &object);
+                prop_assert_eq!(again, vec![], "{}", once);
+            }
+        }
+
+        #[test]
+        fn nothing_changes_but_what_a_rule_names(transforms in transforms(), noise in noise()) {
+            for (resource, mut object) in samples() {
+                disturb(&mut object, &noise);
+                let before = object.clone();
+                let applied = prepare(&mut object, &resource, &transforms).unwrap();
+                for path in changes(&before, &object) {
+                    let rule = applied.iter().find(|applied| names(&applied.field, &path));
+                    prop_assert!(rule.is_some(), "{:?} of {} was changed, and {:?} do not name it", path, before, applied);
+                }
+                for applied in &applied {
+                    let at_work = changes(&before, &object).iter().any(|path| touches(&applied.field, path));
+                    prop_assert!(at_work, "{applied:?} of {before}");
+                }
+            }
+        }
+
+        #[test]
+        fn shapes_that_no_server_sends_do_no_harm(
+            transforms in transforms(), noise in noise(), victim in 0_usize..200,
+        ) {
+            for (resource, object) in samples() {
+                let mut object = object;
+                let mut left = victim;
+                spoil(&mut object, &noise, &mut left);
+                prepare(&mut object, &resource, &transforms).unwrap();
+            }
+        }
+    }
+
+    /// Puts something else in the place of one value.
+    fn spoil(value: &mut Value, noise: &Value, left: &mut usize) {
+        if *left == 0 {
+            *value = noise.clone();
+        }
+        *left = left.wrapping_sub(1);
+        match value {
+            Value::Object(members) => members.values_mut().for_each(|member| spoil(member, noise, left)),
+            Value::Array(items) => items.iter_mut().for_each(|item| spoil(item, noise, left)),
+            _ => {}
+        }
+    }
+}

@@ -290,20 +290,26 @@ fn strip_token_volumes(object: &mut Value, _: &Transforms) -> Fields {
         text(volume, &["secret", "secretName"]).is_some_and(|secret| is_generated_token_name(secret, &account))
     };
     let volumes = list(object, &["spec", "volumes"]).iter().filter(|volume| generated(volume));
-    let names: Vec<String> = volumes.filter_map(|volume| text(volume, &["name"]).map(str::to_owned)).collect();
-    if names.is_empty() {
+    let tokens: Vec<String> = volumes.filter_map(|volume| text(volume, &["name"]).map(str::to_owned)).collect();
+    if tokens.is_empty() {
         return Vec::new();
     }
-    let named = |item: &Value| text(item, &["name"]).is_some_and(|name| names.iter().any(|known| known == name));
+    let named = |item: &Value| text(item, &["name"]).is_some_and(|name| tokens.iter().any(|known| known == name));
     retain(object, &["spec", "volumes"], |volume| !named(volume));
     remove_if_empty(object, &["spec", "volumes"]);
+    let mut fields = vec![Cow::Borrowed("spec.volumes")];
     for containers in ["containers", "initContainers"] {
+        let mut mounted = false;
         each(object, &["spec", containers, "*"], &mut |container| {
+            mounted |= list(container, &["volumeMounts"]).iter().any(named);
             retain(container, &["volumeMounts"], |mount| !named(mount));
             remove_if_empty(container, &["volumeMounts"]);
         });
+        if mounted {
+            fields.push(Cow::Owned(format!("spec.{containers}[*].volumeMounts")));
+        }
     }
-    names.into_iter().map(|name| Cow::Owned(format!("spec.volumes['{name}']"))).collect()
+    fields
 }
 
 fn retain(object: &mut Value, path: Path<'_>, keep: impl Fn(&Value) -> bool) {
@@ -391,5 +397,153 @@ fn rewrite_preserve_unknown_fields(object: &mut Value, _: &Transforms) -> Fields
             schema.insert("x-kubernetes-preserve-unknown-fields".to_owned(), Value::Bool(true));
         }
     });
-    vec![Cow::Borrowed("spec.preserveUnknownFields")]
+    vec![Cow::Borrowed("spec.preserveUnknownFields"), Cow::Borrowed("spec.versions[*].schema.openAPIV3Schema")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::prepare::prepare;
+    use super::super::testing::{resource, samples};
+    use super::*;
+
+    /// What is left of an object, with the rules that were at work.
+    fn stripped(group: &str, plural: &str, mut object: Value, transforms: &Transforms) -> (Value, Vec<u32>) {
+        let applied = prepare(&mut object, &resource(group, plural), transforms).unwrap();
+        let mut rules: Vec<u32> = applied.into_iter().map(|applied| applied.rule).collect();
+        rules.dedup();
+        (object, rules)
+    }
+
+    #[test]
+    fn every_rule_is_at_work_in_some_sample() {
+        let transforms = Transforms { volumes: Some([].into()), ..Transforms::default() };
+        let mut seen: Vec<u32> = Vec::new();
+        for (resource, mut object) in samples() {
+            seen.extend(prepare(&mut object, &resource, &transforms).unwrap().iter().map(|applied| applied.rule));
+        }
+        let idle = STRIP_RULES.iter().map(|rule| rule.number).filter(|number| !seen.contains(number));
+        assert_eq!(idle.collect::<Vec<_>>(), Vec::<u32>::new());
+        assert!(STRIP_RULES.is_sorted_by(|a, b| a.number < b.number));
+        assert!(STRIP_RULES.iter().all(|rule| (200..300).contains(&rule.number)));
+    }
+
+    #[test]
+    fn metadata_of_the_server_goes_and_that_of_people_stays() {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "a-x7k2p", "generateName": "a-", "namespace": "shop", "uid": "u", "resourceVersion": "1",
+            "generation": 3, "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "deletionGracePeriodSeconds": 30, "selfLink": "/a", "managedFields": [{"manager": "m"}],
+            "labels": {"app": "web"}, "annotations": {"note": "n"}, "finalizers": ["x/y"],
+            "ownerReferences": [{"uid": "o"}]}, "data": {"status": "s"}, "immutable": true});
+        let (after, rules) = stripped("", "configmaps", object, &Transforms::default());
+        let expected = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+            "name": "a-x7k2p", "namespace": "shop", "labels": {"app": "web"}, "annotations": {"note": "n"},
+            "finalizers": ["x/y"], "ownerReferences": [{"uid": "o"}]}, "data": {"status": "s"}, "immutable": true});
+        assert_eq!(after, expected);
+        assert_eq!(rules, [291, 292, 293, 294, 295]);
+    }
+
+    #[test]
+    fn a_custom_resource_keeps_its_status() {
+        let custom = json!({"apiVersion": "example.com/v1", "metadata": {"name": "a"}, "status": {"x": 1}});
+        assert_eq!(stripped("example.com", "widgets", custom.clone(), &Transforms::default()), (custom, vec![]));
+        let pod = json!({"apiVersion": "v1", "metadata": {"name": "a"}, "status": {"x": 1}});
+        assert_eq!(stripped("", "pods", pod, &Transforms::default()).0.get("status"), None);
+    }
+
+    #[test]
+    fn a_job_with_a_selector_by_hand_keeps_it() {
+        let labels = json!({"controller-uid": "by-hand", "app": "batch"});
+        let spec = |manual: bool| {
+            json!({"metadata": {"name": "a"}, "spec": {"manualSelector": manual,
+                "selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}}}})
+        };
+        assert_eq!(stripped("batch", "jobs", spec(true), &Transforms::default()), (spec(true), vec![]));
+        let (after, rules) = stripped("batch", "jobs", spec(false), &Transforms::default());
+        assert_eq!(after["spec"]["selector"]["matchLabels"], json!({"app": "batch"}));
+        assert_eq!(after["spec"]["template"]["metadata"]["labels"], json!({"app": "batch"}));
+        assert_eq!(rules, [230]);
+    }
+
+    #[test]
+    fn a_claim_keeps_a_volume_that_will_be_there() {
+        let claim = json!({"metadata": {"name": "data"}, "spec": {"volumeName": "pv-1"}});
+        let with = |volumes: Option<&[&str]>| {
+            let volumes = volumes.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+            let transforms = Transforms { volumes, ..Transforms::default() };
+            stripped("", "persistentvolumeclaims", claim.clone(), &transforms).0["spec"].get("volumeName").is_some()
+        };
+        assert_eq!([with(None), with(Some(&["pv-1"])), with(Some(&["pv-2"]))], [true, true, false]);
+    }
+
+    #[test]
+    fn a_pod_keeps_its_projected_token_and_loses_a_generated_secret() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"serviceAccountName": "ci",
+            "volumes": [
+                {"name": "kube-api-access-abcde", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+                {"name": "ci-token-x7k2p", "secret": {"secretName": "ci-token-x7k2p"}},
+                {"name": "mine", "secret": {"secretName": "mine"}}],
+            "containers": [{"name": "c", "volumeMounts": [
+                {"name": "ci-token-x7k2p", "mountPath": "/t"}, {"name": "mine", "mountPath": "/m"}]}],
+            "initContainers": [{"name": "i", "volumeMounts": [{"name": "ci-token-x7k2p", "mountPath": "/t"}]}]}});
+        let (after, rules) = stripped("", "pods", object, &Transforms::default());
+        let volumes: Vec<&str> =
+            list(&after, &["spec", "volumes"]).iter().filter_map(|volume| text(volume, &["name"])).collect();
+        assert_eq!(volumes, ["kube-api-access-abcde", "mine"]);
+        assert_eq!(after["spec"]["containers"][0]["volumeMounts"], json!([{"name": "mine", "mountPath": "/m"}]));
+        assert_eq!(after["spec"]["initContainers"][0], json!({"name": "i"}));
+        assert_eq!(rules, [222]);
+    }
+
+    #[test]
+    fn snapshots_find_their_content() {
+        let content = json!({"metadata": {"name": "c"}, "status": {"snapshotHandle": "h"}, "spec": {
+            "source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": "s", "namespace": "shop", "uid": "u"}}});
+        let (content, _) =
+            stripped("snapshot.storage.k8s.io", "volumesnapshotcontents", content, &Transforms::default());
+        assert_eq!(
+            content["spec"],
+            json!({
+            "source": {"snapshotHandle": "h"}, "volumeSnapshotRef": {"name": "s", "namespace": "shop"}})
+        );
+        let snapshot = json!({"metadata": {"name": "s"}, "status": {"boundVolumeSnapshotContentName": "c"},
+            "spec": {"source": {"persistentVolumeClaimName": "data"}}});
+        let (snapshot, _) = stripped("snapshot.storage.k8s.io", "volumesnapshots", snapshot, &Transforms::default());
+        assert_eq!(snapshot["spec"]["source"], json!({"volumeSnapshotContentName": "c"}));
+        let unready = json!({"metadata": {"name": "s"}, "spec": {"source": {"persistentVolumeClaimName": "data"}}});
+        let (after, rules) =
+            stripped("snapshot.storage.k8s.io", "volumesnapshots", unready.clone(), &Transforms::default());
+        assert_eq!((after, rules), (unready, vec![]));
+    }
+
+    #[test]
+    fn an_old_definition_keeps_unknown_fields_by_its_schema() {
+        let object = json!({"metadata": {"name": "a"}, "spec": {"preserveUnknownFields": true, "versions": [
+            {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object", "properties": {}}}}, {"name": "v2"}]}});
+        let (after, rules) =
+            stripped("apiextensions.k8s.io", "customresourcedefinitions", object, &Transforms::default());
+        let flag = "x-kubernetes-preserve-unknown-fields";
+        assert_eq!(
+            after["spec"],
+            json!({"versions": [
+            {"name": "v1", "schema": {"openAPIV3Schema": {"type": "object", "properties": {}, flag: true}}},
+            {"name": "v2", "schema": {"openAPIV3Schema": {"type": "object", flag: true}}}]})
+        );
+        assert_eq!(rules, [260]);
+    }
+
+    #[test]
+    fn tokens_and_accounts() {
+        let secret = json!({"apiVersion": "v1", "type": "kubernetes.io/service-account-token", "metadata": {"name": "t",
+            "annotations": {"kubernetes.io/service-account.name": "ci", "kubernetes.io/service-account.uid": "u"}},
+            "data": {"token": "dA==", "ca.crt": "Y2E=", "namespace": "c2hvcA==", "extra": "ZQ=="}});
+        let (after, _) = stripped("", "secrets", secret, &Transforms::default());
+        assert_eq!(after["metadata"]["annotations"], json!({"kubernetes.io/service-account.name": "ci"}));
+        assert_eq!(after["data"], json!({"extra": "ZQ=="}));
+        let opaque = json!({"type": "Opaque", "metadata": {"name": "t"}, "data": {"token": "dA=="}});
+        assert_eq!(stripped("", "secrets", opaque.clone(), &Transforms::default()), (opaque, vec![]));
+        let account = json!({"metadata": {"name": "ci"}, "secrets": [{"name": "ci-token-x7k2p"}, {"name": "mine"}]});
+        let (after, _) = stripped("", "serviceaccounts", account, &Transforms::default());
+        assert_eq!(after["secrets"], json!([{"name": "mine"}]));
+    }
 }
