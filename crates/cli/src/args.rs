@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, and printed as they are")]
 
 mod backup;
+mod drill;
 mod keys;
 mod restore;
 
@@ -12,11 +13,12 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{
-    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, ListArgs, ObjectsArgs, SearchArgs, SelectionArgs,
-    ShowArgs, VerifyArgs,
+    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, ListArgs, ObjectsArgs, SearchArgs, SelectionArgs, ShowArgs,
+    VerifyArgs,
 };
+pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs};
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};
-pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs};
+pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};
 
 use crate::exit::ExitCode;
 
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Backup(BackupCommand),
     #[command(subcommand)]
     Restore(RestoreCommand),
+    #[command(subcommand)]
+    Drill(DrillCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),
@@ -169,7 +173,7 @@ fn after_help() -> String {
         let _ = writeln!(text, "  {}  {}", code as u8, code.meaning());
     }
     text.push_str(
-        "\nBACKUP is an id, a beginning of one that fits no other, or `latest`.\n\
+        "\nBACKUP is an id, a beginning of one that fits no other, `latest`, or `latest-verified`: the newest that a drill has proved.\n\
          Settings of the configuration can be given by variables too: LIFEBOAT_STORE_S3_BUCKET is store.s3.bucket.\n",
     );
     text

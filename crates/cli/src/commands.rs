@@ -3,13 +3,14 @@
 mod backup;
 mod completion;
 mod doctor;
+mod drill;
 mod init;
 mod key;
 mod restore;
 mod version;
 
 use crate::app::App;
-use crate::args::{BackupCommand, Command, KeyCommand, RestoreCommand};
+use crate::args::{DrillCommand, BackupCommand, Command, KeyCommand, RestoreCommand};
 use crate::error::Result;
 use crate::exit::ExitCode;
 
@@ -19,7 +20,11 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Init(arguments) => init::run(app, &arguments),
         Command::Doctor(arguments) => doctor::run(app, &arguments),
         Command::Backup(command) => run_backup(app, &command),
+        Command::Restore(RestoreCommand::Objects(arguments)) => restore::objects::run(app, &arguments),
         Command::Restore(RestoreCommand::Etcd(arguments)) => restore::etcd::run(app, &arguments),
+        Command::Drill(DrillCommand::Run(arguments)) => drill::run::run(app, &arguments),
+        Command::Drill(DrillCommand::List(arguments)) => drill::list::run(app, &arguments),
+        Command::Drill(DrillCommand::Show(arguments)) => drill::show::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
         Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),

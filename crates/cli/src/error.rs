@@ -210,6 +210,7 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
         RecoveryError::Etcd(error) => etcd_hint(error),
         RecoveryError::Kubernetes(error) => Some(kubernetes_hint(error)),
         RecoveryError::Part { source, .. } => recovery_hint(source),
+        RecoveryError::Stopped { .. } => Some("the same command with --resume, and without a selection, goes on with it"),
         RecoveryError::Untrusted { .. } => Some(
             "if its key is one of yours, add the public key to signing.trustedKeys; otherwise somebody else wrote this",
         ),
@@ -223,9 +224,17 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
         RecoveryError::NothingCaptured(_) => Some("'lifeboat doctor' says what cannot be reached"),
         RecoveryError::NoBackup { .. } => Some("'lifeboat backup list' shows what there is"),
         RecoveryError::Ambiguous { .. } => Some("give more of the id"),
+        RecoveryError::Program { name, .. } => Some(program_hint(name)),
         RecoveryError::NoObject(_) => Some("'lifeboat backup objects' shows what is in a backup"),
         _ => None,
     }
+}
+
+fn program_hint(name: &str) -> &'static str {
+    if name == "kube-apiserver" {
+        return "download it from https://dl.k8s.io/vVERSION/bin/linux/amd64/kube-apiserver, or run 'setup-envtest use VERSION', and name its folder with --bin-dir";
+    }
+    "download etcd from https://github.com/etcd-io/etcd/releases, and name its folder with --bin-dir"
 }
 
 fn store_hint(error: &StoreError) -> Option<&'static str> {

@@ -70,6 +70,17 @@ fn write(file: &NewFile<'_>) -> Result<()> {
     })
 }
 
+/// Writes a file in one step, over what may be there: nobody sees half of it.
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> Result<()> {
+    let part = path.with_added_extension("part");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&part)?;
+        file.write_all(text.as_bytes())?;
+        std::fs::rename(&part, path)
+    };
+    write().map_err(Error::io("write", path))
+}
+
 /// Makes a folder for the owner only, where it is not there.
 pub(crate) fn make_private_folder(path: &Path) -> Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the folder", path))

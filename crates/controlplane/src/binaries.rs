@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone)]
 pub struct Binaries {
     dirs: Vec<PathBuf>,
+    chosen: BTreeMap<String, PathBuf>,
 }
 
 /// A version that a program told, such as 1.36.3.
@@ -29,7 +31,14 @@ pub struct Version {
 impl Binaries {
     /// Programs are looked for in these folders, in this order.
     pub fn new<D: Into<PathBuf>>(dirs: impl IntoIterator<Item = D>) -> Self {
-        Self { dirs: dirs.into_iter().map(Into::into).collect() }
+        Self { dirs: dirs.into_iter().map(Into::into).collect(), chosen: BTreeMap::new() }
+    }
+
+    /// Takes this program for that name, whatever the folders have.
+    #[must_use]
+    pub fn choose(mut self, name: &str, program: impl Into<PathBuf>) -> Self {
+        self.chosen.insert(name.to_owned(), program.into());
+        self
     }
 
     /// The folders.
@@ -37,24 +46,38 @@ impl Binaries {
         &self.dirs
     }
 
-    /// The first executable file of that name.
+    /// The program that was chosen for the name, or the first executable file of that name.
     pub fn find(&self, name: &str) -> Result<PathBuf> {
-        self.dirs.iter().map(|dir| dir.join(name)).find(|path| is_executable(path)).ok_or_else(|| {
-            Error::MissingBinary { name: name.to_owned(), looked_in: self.dirs.clone(), source_page: source_page(name) }
+        self.chosen.get(name).cloned().or_else(|| self.all(name).next()).ok_or_else(|| Error::MissingBinary {
+            name: name.to_owned(),
+            looked_in: self.dirs.clone(),
+            source_page: source_page(name),
         })
     }
 
-    /// Asks a program for its version.
+    /// Every executable file of that name, in the order of the folders.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        self.dirs.iter().map(move |dir| dir.join(name)).filter(|path| is_executable(path))
+    }
+
+    /// Asks the program of that name for its version.
     pub async fn version(&self, name: &str) -> Result<Version> {
+        Version::of(&self.find(name)?).await
+    }
+}
+
+impl Version {
+    /// Asks a program for its version.
+    pub async fn of(program: &Path) -> Result<Self> {
         const DEADLINE: Duration = Duration::from_secs(20);
-        let program = self.find(name)?;
-        let failed = |reason: String| Error::Version { program: program.clone(), reason };
+        let name = program.file_name().and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+        let failed = |reason: String| Error::Version { program: program.to_owned(), reason };
         let args: &[&str] = match name {
             "etcdctl" | "etcdutl" => &["version"],
             "kubectl" => &["version", "--client"],
             _ => &["--version"],
         };
-        let output = Command::new(&program).args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = Command::new(program).args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true).output();
         let output = timeout(DEADLINE, output)
             .await
             .map_err(|_| failed(format!("no answer within {DEADLINE:?}")))?
@@ -62,9 +85,6 @@ impl Binaries {
         let text = String::from_utf8_lossy(&output.stdout);
         Version::find_in(&text).ok_or_else(|| failed(format!("it ended with {}", output.status)))
     }
-}
-
-impl Version {
     /// The first word that reads as a version, with or without a leading `v` and a suffix such as `+k3s1` or `-rc.0`.
     fn find_in(text: &str) -> Option<Self> {
         text.split_ascii_whitespace().find_map(|word| {

@@ -18,6 +18,6 @@ pub use cluster::{
     Alarm, AlarmKind, ClientCertificate, Cluster, Content, EndpointStatus, EtcdOptions, ListedMember, MemberStatus, Tls,
 };
 pub use error::{CallFailure, EtcdError, Unfit};
-pub use offline::{Inspector, SnapshotError, SnapshotFacts, Trailer};
+pub use offline::{Inspector, KeySpace, SnapshotError, SnapshotFacts, Trailer, read_keys};
 pub use restore::{Minor, MinorError, Rebuild, etcdutl_minor, in_use, inspect_data_dir, inspect_file, rebuild, swap};
 pub use stream::{SnapshotInfo, SnapshotStream};

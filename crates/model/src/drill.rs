@@ -298,6 +298,11 @@ impl DrillReport {
         };
         self.restores && self.tier >= needed && self.is_of(manifest, sha256)
     }
+
+    /// Whether it found that what is stored or restored is not what was captured.
+    pub fn refutes(&self, manifest: &Manifest, sha256: Digest) -> bool {
+        self.findings.iter().any(|code| code.class() == FindingClass::Integrity) && self.is_of(manifest, sha256)
+    }
 }
 
 /// A check that a drill made.

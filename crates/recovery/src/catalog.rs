@@ -1,12 +1,14 @@
 //! The backups of one cluster in one store.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use lifeboat_model::{BackupId, ClusterRecord, Digest, Manifest, Part, PartName};
-use lifeboat_store::{Key, StoreError};
+use lifeboat_store::{Key, Store, StoreError};
 
 use crate::context::Context;
+use crate::drill;
 use crate::error::{Error, Result};
 use crate::layout;
 use crate::trust::{Trusted, Untrusted};
@@ -28,6 +30,8 @@ pub struct Catalog {
 pub enum BackupRef {
     /// The newest.
     Latest,
+    /// The newest that a drill has proved to restore.
+    LatestVerified,
     /// An id, or the beginning of one.
     Id(String),
 }
@@ -38,10 +42,11 @@ impl FromStr for BackupRef {
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         match text {
             "latest" => Ok(Self::Latest),
+            "latest-verified" => Ok(Self::LatestVerified),
             _ if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') => {
                 Ok(Self::Id(text.to_owned()))
             }
-            _ => Err(format!("'{text}' is neither 'latest' nor the beginning of a backup's id")),
+            _ => Err(format!("'{text}' is neither 'latest', 'latest-verified' nor the beginning of a backup's id")),
         }
     }
 }
@@ -61,6 +66,8 @@ pub struct Entry {
     pub manifest: Manifest,
     /// Digest of the manifest.
     pub sha256: Digest,
+    /// Whether a drill has proved that it restores. Known where the whole catalog was listed.
+    pub verified: bool,
 }
 
 /// Something in the catalog that cannot be restored.
@@ -149,6 +156,10 @@ impl Catalog {
         // Ids of one second have no order of their own.
         let age = |entry: &Entry| std::cmp::Reverse((entry.manifest.id.started(), entry.manifest.sequence));
         listing.backups.sort_by_key(age);
+        let history = drill::read(self).await?;
+        for entry in &mut listing.backups {
+            entry.verified = history.verifies(&entry.manifest, entry.sha256);
+        }
         Ok(listing)
     }
 
@@ -160,9 +171,10 @@ impl Catalog {
         let mut found = match wanted {
             BackupRef::Id(text) => self.beginning_with(text).await?,
             BackupRef::Latest => self.latest().await?.into_iter().collect(),
+            BackupRef::LatestVerified => self.latest_verified().await?.into_iter().collect(),
         };
         match (found.len(), found.pop()) {
-            (1, Some(Entry { manifest, sha256 })) => Ok(Backup { context: self.context.clone(), manifest, sha256 }),
+            (1, Some(Entry { manifest, sha256, .. })) => Ok(Backup { context: self.context.clone(), manifest, sha256 }),
             (count, Some(last)) => Err(Self::ambiguous(wanted, count, found.iter().chain([&last]))),
             (_, None) => Err(self.not_found(wanted).await?),
         }
@@ -197,6 +209,11 @@ impl Catalog {
         Ok(latest)
     }
 
+    /// The newest that a drill has proved to restore.
+    async fn latest_verified(&self) -> Result<Option<Entry>> {
+        Ok(self.list().await?.backups.into_iter().find(|entry| entry.verified))
+    }
+
     fn ambiguous<'a>(wanted: &BackupRef, count: usize, found: impl Iterator<Item = &'a Entry>) -> Error {
         let candidates: Vec<&str> = found.take(NAMED).map(|entry| entry.manifest.id.as_str()).collect();
         Error::Ambiguous { wanted: wanted.to_string(), count, candidates: candidates.join(", ") }
@@ -221,7 +238,7 @@ impl Catalog {
         let Trusted { document: manifest, bytes } =
             untrusted.verify(&self.context.trusted, Manifest::parse, Manifest::trusted_comment)?;
         self.check(&key, id, &manifest)?;
-        Ok(Some(Entry { manifest, sha256: Digest::of(&bytes) }))
+        Ok(Some(Entry { manifest, sha256: Digest::of(&bytes), verified: false }))
     }
 
     /// Manifest or signature is missing. The signature is written first, so a manifest alone was tampered with.
@@ -287,6 +304,7 @@ impl std::fmt::Display for BackupRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Latest => f.write_str("latest"),
+            Self::LatestVerified => f.write_str("latest-verified"),
             Self::Id(id) => f.write_str(id),
         }
     }
@@ -305,6 +323,11 @@ impl Backup {
 
     pub(crate) fn context(&self) -> &Context {
         &self.context
+    }
+
+    /// The same backup, with its parts in another store.
+    pub(crate) fn in_store(&self, store: Arc<dyn Store>) -> Self {
+        Self { context: Context { store, ..self.context.clone() }, ..self.clone() }
     }
 
     /// The key of a part.

@@ -41,6 +41,21 @@ pub enum Error {
     /// The API server failed.
     #[error(transparent)]
     Kubernetes(#[from] lifeboat_kubernetes::Error),
+    /// A process of a drill's control plane.
+    #[error(transparent)]
+    ControlPlane(#[from] lifeboat_controlplane::Error),
+    /// A program that a drill needs is not there in a version that fits.
+    #[error("no {name} {wanted} or later in {}{others}", list(looked_in))]
+    Program {
+        /// The program.
+        name: &'static str,
+        /// The version that it has to have at least.
+        wanted: String,
+        /// Where it was looked for.
+        looked_in: Vec<PathBuf>,
+        /// What was found instead, from a colon on; may be empty.
+        others: String,
+    },
     /// A part of a backup is not what its signed manifest says, or cannot be opened.
     #[error("part '{part}' of backup {backup}")]
     Part {
@@ -163,6 +178,19 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A restore that could not be brought to its end; its journal says how far it came.
+    #[error("the restore stopped after {done} of {of} objects, as noted in '{}'", .journal.display())]
+    Stopped {
+        /// Objects that were written.
+        done: u64,
+        /// Objects that were to be.
+        of: u64,
+        /// Where what has been done is noted.
+        journal: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<Error>,
+    },
     /// Stopped on request. What was begun has been undone.
     #[error("interrupted")]
     Cancelled,
@@ -178,12 +206,13 @@ impl Error {
             Self::Store(error) => store_class(error),
             Self::Archive(error) => archive_class(error),
             Self::Etcd(error) => etcd_class(error),
-            Self::Kubernetes(lifeboat_kubernetes::Error::Forbidden { .. }) | Self::Refused(_) => Class::Refused,
+            Self::Kubernetes(lifeboat_kubernetes::Error::Forbidden { .. } | lifeboat_kubernetes::Error::Held { .. })
+            | Self::Refused(_) => Class::Refused,
             // The signed manifest lists it: that the store lacks it is no matter of what was asked for.
             Self::Part { source, .. } if matches!(**source, Self::Store(StoreError::NotFound { .. })) => {
                 Class::Integrity
             }
-            Self::Part { source, .. } => source.class(),
+            Self::Part { source, .. } | Self::Stopped { source, .. } => source.class(),
             Self::Untrusted { .. }
             | Self::Document { .. }
             | Self::Mismatch { .. }
@@ -193,8 +222,9 @@ impl Error {
             | Self::Snapshot(_)
             | Self::OtherCluster { .. } => Class::Integrity,
             Self::NoBackup { .. } | Self::NoObject(_) => Class::NotFound,
-            Self::Ambiguous { .. } | Self::Usage(_) => Class::Usage,
+            Self::Ambiguous { .. } | Self::Usage(_) | Self::Program { .. } => Class::Usage,
             Self::Kubernetes(_)
+            | Self::ControlPlane(_)
             | Self::UnknownCluster { .. }
             | Self::Key(_)
             | Self::NothingCaptured(_)
@@ -227,10 +257,16 @@ impl From<ArchiveError> for Error {
     }
 }
 
+fn list(folders: &[PathBuf]) -> String {
+    folders.iter().map(|folder| format!("'{}'", folder.display())).collect::<Vec<_>>().join(", ")
+}
+
 fn store_class(error: &StoreError) -> Class {
     match error {
-        StoreError::NotFound { .. } => Class::NotFound,
-        StoreError::AccessDenied { .. } | StoreError::Locked { .. } => Class::Refused,
+        StoreError::NotFound { .. } | StoreError::NoSuchBucket { .. } => Class::NotFound,
+        StoreError::AccessDenied { .. } | StoreError::BadCredentials { .. } | StoreError::Locked { .. } => {
+            Class::Refused
+        }
         StoreError::Corrupt { .. } => Class::Integrity,
         _ => Class::Failed,
     }

@@ -1,10 +1,11 @@
 //! Where things lie in the store. The normative table is in docs/backup-format.md.
 
-use lifeboat_model::{BackupId, ClusterName, PartName};
+use lifeboat_model::{BackupId, ClusterName, DrillId, PartName};
 use lifeboat_store::{Key, KeyError, Prefix};
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const CLUSTER: &str = "cluster.json";
+pub(crate) const REPORT: &str = "report.json";
 pub(crate) const SIGNATURE: &str = ".minisig";
 
 /// The folder of a cluster's backups.
@@ -25,6 +26,16 @@ pub(crate) fn manifest(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyE
 /// A sealed part.
 pub(crate) fn part(cluster: &ClusterName, id: &BackupId, part: &PartName) -> Result<Key, KeyError> {
     backup(cluster, id)?.key(&part.stored_name())
+}
+
+/// The folder of the drills of a cluster's backups.
+pub(crate) fn drills(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/drills").parse()
+}
+
+/// The folder of one drill.
+pub(crate) fn drill(cluster: &ClusterName, backup: &BackupId, drill: &DrillId) -> Result<Prefix, KeyError> {
+    drills(cluster)?.folder(backup.as_str())?.folder(drill.as_str())
 }
 
 /// The record of which cluster the name stands for.

@@ -19,7 +19,9 @@ pub mod backup;
 pub mod browse;
 pub mod diff;
 pub mod download;
+pub mod drill;
 pub mod restore_etcd;
+pub mod restore_objects;
 pub mod rules;
 pub mod verify;
 

@@ -17,6 +17,9 @@ use crate::download::write_part;
 use crate::error::{Error, Result};
 use crate::verify::compare_etcd;
 
+/// By how much a restore raises revisions unless it is told otherwise.
+pub const DEFAULT_BUMP: u64 = 1_000_000_000;
+
 /// How a member is to be restored.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -168,7 +171,7 @@ async fn build(backup: &Backup, identities: Arc<Identities>, options: &Options) 
 }
 
 /// Whether the rebuilt data directory has all of the snapshot.
-fn compare_rebuilt(data: &Path, captured: &SnapshotFacts) -> Result<()> {
+pub(crate) fn compare_rebuilt(data: &Path, captured: &SnapshotFacts) -> Result<()> {
     let rebuilt = inspect_data_dir(data)?;
     if rebuilt.key_revisions >= captured.key_revisions && rebuilt.revision >= captured.revision {
         return Ok(());

@@ -5,6 +5,7 @@ mod bucket;
 mod craft;
 mod error;
 mod format;
+mod keyspace;
 mod pages;
 mod run;
 mod table;
@@ -23,6 +24,7 @@ use crate::restore::Minor;
 use crate::trailer::{TRAILER, TrailingSha256};
 
 pub use self::error::SnapshotError;
+pub use self::keyspace::{KeySpace, read_keys};
 
 /// What to expect at the end of the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

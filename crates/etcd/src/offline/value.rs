@@ -105,6 +105,16 @@ fn key_and_value(mut head: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
+/// The whole of the field `key`, which comes first. An entry without content is that of the empty key.
+pub(super) fn user_key(mut value: &[u8]) -> Option<&[u8]> {
+    if value.first() != Some(&0x0a) {
+        return Some(&[]);
+    }
+    value.split_off_first()?;
+    let length = varint(&mut value)?;
+    value.get(..usize::try_from(length).ok()?)
+}
+
 fn varint(bytes: &mut &[u8]) -> Option<u64> {
     let mut value = 0;
     for shift in (0..64).step_by(7) {

@@ -98,7 +98,7 @@ pub async fn verify(catalog: &Catalog, wanted: &BackupRef, identities: Option<Ar
 }
 
 /// Whether the backup before is the one that this one names.
-async fn chain_link(catalog: &Catalog, backup: &Backup) -> Result<String> {
+pub(crate) async fn chain_link(catalog: &Catalog, backup: &Backup) -> Result<String> {
     let Some(previous) = &backup.manifest().previous else {
         return Ok("the first of its chain".to_owned());
     };
@@ -120,7 +120,7 @@ async fn chain_link(catalog: &Catalog, backup: &Backup) -> Result<String> {
 }
 
 /// Whether the backup's folder has what the manifest lists.
-async fn files(backup: &Backup) -> Result<String> {
+pub(crate) async fn files(backup: &Backup) -> Result<String> {
     let manifest = backup.manifest();
     let folder = layout::backup(&manifest.cluster, &manifest.id)?;
     let names: Vec<String> =
@@ -170,7 +170,7 @@ async fn open(report: &mut Report, backup: &Backup, identities: &Arc<Identities>
 }
 
 /// Checks by name, and what came out.
-type Outcomes = Vec<(String, Result<String>)>;
+pub(crate) type Outcomes = Vec<(String, Result<String>)>;
 
 fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Outcomes {
     let Some(part) = backup.manifest().part(&PartName::ETCD) else { return Vec::new() };
@@ -182,7 +182,7 @@ fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Outco
     vec![(PartName::ETCD.to_string(), outcome)]
 }
 
-fn inspect_etcd(handle: &Handle, backup: &Backup, identities: &Identities, part: &Part) -> Result<SnapshotFacts> {
+pub(crate) fn inspect_etcd(handle: &Handle, backup: &Backup, identities: &Identities, part: &Part) -> Result<SnapshotFacts> {
     let mut reader = open_part(handle, backup, identities, part)?;
     let mut inspector = Inspector::new(Trailer::Verify);
     copy(&mut reader, |bytes| inspector.update(bytes))?;
@@ -210,7 +210,7 @@ pub(crate) fn compare_etcd(backup: &Backup, coverage: &Coverage, facts: &Snapsho
     ))
 }
 
-fn open_objects(handle: &Handle, backup: &Backup, identities: &Identities) -> Outcomes {
+pub(crate) fn open_objects(handle: &Handle, backup: &Backup, identities: &Identities) -> Outcomes {
     let mut outcomes = Vec::new();
     let coverage = read_coverage(handle, backup, identities);
     let described = coverage.as_ref().map_or_else(|_| String::new(), describe_coverage);

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use lifeboat_model::{BackupState, EtcdRecord, Manifest, ResourcesRecord};
-use lifeboat_recovery::{Listing, chain};
+use lifeboat_model::{BackupState, EtcdRecord, ResourcesRecord};
+use lifeboat_recovery::{Entry, Listing, chain};
 use serde::Serialize;
 
 use crate::app::{App, block_on, unless_cancelled};
@@ -47,8 +47,8 @@ struct ProblemForm {
     message: String,
 }
 
-impl From<&Manifest> for BackupForm {
-    fn from(manifest: &Manifest) -> Self {
+impl From<&Entry> for BackupForm {
+    fn from(Entry { manifest, verified, .. }: &Entry) -> Self {
         let has_etcd = matches!(manifest.etcd, EtcdRecord::Captured { .. });
         let has_objects = matches!(manifest.resources, ResourcesRecord::Captured { .. });
         Self {
@@ -57,7 +57,7 @@ impl From<&Manifest> for BackupForm {
             started_at: manifest.started,
             sequence: manifest.sequence,
             stored_bytes: manifest.stored_bytes(),
-            verified: false,
+            verified: *verified,
             contents: match (has_etcd, has_objects) {
                 (true, true) => "etcd, objects",
                 (true, false) => "etcd",
@@ -72,17 +72,18 @@ impl Report for Listed {
         if self.backups.is_empty() && self.problems.is_empty() && self.incomplete.as_ref().is_none_or(Vec::is_empty) {
             return format!("no backups of cluster '{}'\n", self.cluster);
         }
-        let mut table = Table::new(["BACKUP", "STATE", "STARTED", "NUMBER", "CONTENTS", "STORED"]);
+        let mut table = Table::new(["BACKUP", "STATE", "STARTED", "NUMBER", "CONTENTS", "STORED", "VERIFIED"]);
         for backup in &self.backups {
             let started = moment(view.now, backup.started_at);
+            let verified = if backup.verified { "yes" } else { "" };
             let (state, number) = (backup.state.to_string(), backup.sequence.to_string());
-            table.row([&backup.id, &state, &started, &number, backup.contents, &bytes(backup.stored_bytes)]);
+            table.row([&backup.id, &state, &started, &number, backup.contents, &bytes(backup.stored_bytes), verified]);
         }
         for problem in &self.problems {
-            table.row([&problem.id, "Untrusted", "", "", "", ""]);
+            table.row([&problem.id, "Untrusted", "", "", "", "", ""]);
         }
         for id in self.incomplete.iter().flatten() {
-            table.row([id, "Incomplete", "", "", "", ""]);
+            table.row([id, "Incomplete", "", "", "", "", ""]);
         }
         let mut text = table.to_string();
         for ProblemForm { id, message } in &self.problems {
@@ -101,7 +102,7 @@ impl Listed {
         Self {
             schema: "lifeboat.dev/backup-list/v1",
             cluster,
-            backups: listing.backups.iter().map(|entry| (&entry.manifest).into()).collect(),
+            backups: listing.backups.iter().map(BackupForm::from).collect(),
             problems: listing.problems.iter().map(problem).collect(),
             incomplete: with_incomplete.then(|| listing.incomplete.iter().map(ToString::to_string).collect()),
         }

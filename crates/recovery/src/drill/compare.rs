@@ -1,0 +1,252 @@
+//! Everything that the restored API server lists, against the index, in one pass and flat memory.
+
+use std::collections::BTreeSet;
+
+use lifeboat_kubernetes::{ListEvent, Listing};
+use lifeboat_model::{CanonicalError, FindingCode, IndexEntry, Object, ObjectKey, ResourceCoverage, ResourceType};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::account::Notes;
+use super::merge::{Expected, Next};
+use super::rules::{self, own_write};
+use crate::error::{Error, Result, chain};
+
+/// What tells a difference that came about while the backup was taken from one that must not be.
+pub(super) struct Limits {
+    /// The newest revision of the snapshot.
+    pub(super) snapshot: u64,
+    /// The revision at which etcd booted.
+    pub(super) boot: u64,
+    /// Whether the digests of the index are by the rules that are known here.
+    pub(super) digests: bool,
+    /// Keys that the snapshot has deleted, each with the revision of that.
+    pub(super) deleted: Vec<(Vec<u8>, i64)>,
+    /// Resources and objects that the backup says it lacks.
+    pub(super) gaps: BTreeSet<String>,
+}
+
+/// An object that the API server listed.
+struct Found<'a> {
+    key: ObjectKey,
+    revision: u64,
+    json: &'a [u8],
+}
+
+/// A comparison under way.
+pub(super) struct Comparison<I: Iterator<Item = Result<IndexEntry>>> {
+    notes: Notes,
+    types: Vec<ResourceCoverage>,
+    limits: Limits,
+    expected: Expected<I>,
+    counts: Counts,
+    last: Option<ObjectKey>,
+}
+
+/// Of one resource.
+#[derive(Default)]
+struct Counts {
+    compared: u64,
+    explained: u64,
+    findings: u64,
+}
+
+impl Comparison<std::iter::Empty<Result<IndexEntry>>> {
+    /// A comparison with the lines of the index as they come.
+    pub(super) fn new(
+        notes: Notes,
+        types: Vec<ResourceCoverage>,
+        limits: Limits,
+        mut lines: mpsc::Receiver<Result<IndexEntry>>,
+    ) -> Comparison<impl Iterator<Item = Result<IndexEntry>>> {
+        let expected = Expected::new(std::iter::from_fn(move || lines.blocking_recv()));
+        Comparison { notes, types, limits, expected, counts: Counts::default(), last: None }
+    }
+}
+
+impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
+    /// Compares to the end. Blocks.
+    pub(super) fn run(mut self, handle: &Handle, mut listing: Listing) -> Result<Notes> {
+        while let Some((position, event)) = handle.block_on(listing.next()) {
+            let coverage = self.types.get(position).cloned().ok_or(Error::Lost("listing"))?;
+            match event {
+                ListEvent::Page(page) => {
+                    for json in page.objects() {
+                        self.object(&coverage, json)?;
+                    }
+                }
+                ListEvent::Finished { .. } => self.end(&coverage)?,
+                ListEvent::Restarted { reason } => self.unreadable(&coverage, reason)?,
+                ListEvent::Failed(error) => self.unreadable(&coverage, chain(&error))?,
+            }
+        }
+        Ok(self.notes)
+    }
+
+    fn object(&mut self, coverage: &ResourceCoverage, json: &[u8]) -> Result<()> {
+        let kind = &coverage.resource;
+        let found = match found(kind, json) {
+            Ok(found) => found,
+            Err(error) => {
+                let message = format!("an object of {} cannot be read: {}", kind.group_resource(), chain(&error));
+                self.finding(FindingCode::ResourceUnreadable, kind.group_resource().to_string(), message);
+                return Ok(());
+            }
+        };
+        if self.last.as_ref().is_some_and(|last| *last >= found.key) {
+            return Err(Error::Inconsistent(format!("the API server lists {} out of order", found.key)));
+        }
+        loop {
+            match self.expected.next(&found.key)? {
+                Next::Missing(entry) => self.missing(coverage, &entry),
+                Next::Same(entry) => {
+                    self.counts.compared += 1;
+                    self.same(coverage, &entry, &found);
+                    break;
+                }
+                Next::Unknown => {
+                    self.unexpected(coverage, &found);
+                    break;
+                }
+            }
+        }
+        self.last = Some(found.key);
+        Ok(())
+    }
+
+    /// The list has ended: what the index has beyond it is missing.
+    fn end(&mut self, coverage: &ResourceCoverage) -> Result<()> {
+        while let Some(entry) = self.rest(coverage)? {
+            self.missing(coverage, &entry);
+        }
+        let Counts { compared, explained, findings } = std::mem::take(&mut self.counts);
+        self.last = None;
+        let name = coverage.resource.group_resource().to_string();
+        let mut detail = format!("{compared} objects compared");
+        if explained > 0 {
+            detail = format!("{detail}, {explained} differences explained");
+        }
+        if findings > 0 {
+            detail = format!("{detail}, {findings} findings");
+        }
+        self.notes.result(&name, findings == 0, detail);
+        Ok(())
+    }
+
+    /// The list has failed: nothing can be said of what the index has of it.
+    fn unreadable(&mut self, coverage: &ResourceCoverage, reason: String) -> Result<()> {
+        while self.rest(coverage)?.is_some() {}
+        (self.counts, self.last) = Default::default();
+        let name = coverage.resource.group_resource().to_string();
+        self.notes.check(&name, FindingCode::ResourceUnreadable, Err(reason));
+        Ok(())
+    }
+
+    fn rest(&mut self, coverage: &ResourceCoverage) -> Result<Option<IndexEntry>> {
+        let kind = &coverage.resource;
+        self.expected.rest(|entry| entry.group == kind.group && entry.resource == kind.resource)
+    }
+
+    fn same(&mut self, coverage: &ResourceCoverage, entry: &IndexEntry, found: &Found<'_>) {
+        if !self.limits.digests {
+            return;
+        }
+        let kind = &coverage.resource;
+        let digest = Object::parse(found.json).and_then(|object| object.digest(&kind.api_version(), &kind.kind));
+        let problem = match digest {
+            Ok(digest) if digest == entry.canonical => return,
+            Ok(digest) => format!("its digest is {digest}, the index says {}", entry.canonical),
+            Err(error) => chain(&error),
+        };
+        let captured: u64 = entry.resource_version.parse().unwrap_or_default();
+        if found.revision != captured {
+            if captured > self.limits.snapshot {
+                return self.explain(rules::AFTER_SNAPSHOT);
+            }
+            if let Some(rule) = self.written(coverage, found) {
+                return self.explain(rule);
+            }
+        }
+        let message = format!("{problem}; resourceVersion {}, the index says {captured}", found.revision);
+        self.finding(FindingCode::ObjectChanged, found.key.to_string(), message);
+    }
+
+    fn missing(&mut self, coverage: &ResourceCoverage, entry: &IndexEntry) {
+        let key = entry.key();
+        let captured: u64 = entry.resource_version.parse().unwrap_or_default();
+        if captured > self.limits.snapshot {
+            return self.explain(rules::AFTER_SNAPSHOT);
+        }
+        let listed = listed_at(coverage);
+        let path = stored_path(&key);
+        let is_it = |(stored, revision): &(Vec<u8>, i64)| revision.unsigned_abs() > listed && stored.ends_with(&path);
+        if self.limits.deleted.iter().any(is_it) {
+            return self.explain(rules::DELETED);
+        }
+        let message = format!("in the index, with resourceVersion {captured}, and not in the restored etcd");
+        self.finding(FindingCode::ObjectMissing, key.to_string(), message);
+    }
+
+    fn unexpected(&mut self, coverage: &ResourceCoverage, found: &Found<'_>) {
+        let key = found.key.to_string();
+        let gaps = [key.clone(), coverage.resource.group_resource().to_string()];
+        if let Some(rule) = self.written(coverage, found) {
+            return self.explain(rule);
+        }
+        if gaps.iter().any(|gap| self.limits.gaps.contains(gap)) {
+            return self.explain(rules::GAP);
+        }
+        let message = format!("in the restored etcd, with resourceVersion {}, and not in the index", found.revision);
+        self.finding(FindingCode::ObjectUnexpected, key, message);
+    }
+
+    /// The rule for what was written while the backup was taken, or by the API server of the drill.
+    fn written(&self, coverage: &ResourceCoverage, found: &Found<'_>) -> Option<u32> {
+        if found.revision > self.limits.boot {
+            return own_write(&found.key, &serde_json::from_slice(found.json).ok()?);
+        }
+        (found.revision > listed_at(coverage) && found.revision <= self.limits.snapshot).then_some(rules::AFTER_LIST)
+    }
+
+    fn explain(&mut self, rule: u32) {
+        self.counts.explained += 1;
+        self.notes.explain(rule);
+    }
+
+    fn finding(&mut self, code: FindingCode, object: String, message: String) {
+        self.counts.findings += 1;
+        self.notes.find(code, Some(object), message);
+    }
+}
+
+fn found<'a>(kind: &ResourceType, json: &'a [u8]) -> std::result::Result<Found<'a>, CanonicalError> {
+    let object = Object::parse(json)?;
+    let meta = object.meta()?;
+    let key = ObjectKey {
+        group: kind.group.clone(),
+        version: kind.version.clone(),
+        resource: kind.resource.clone(),
+        namespace: meta.namespace.map(str::to_owned),
+        name: meta.name.to_owned(),
+    };
+    Ok(Found { key, revision: meta.resource_version.parse().unwrap_or_default(), json })
+}
+
+/// The revision that the list of the backup showed; without one, nothing is later than it.
+fn listed_at(coverage: &ResourceCoverage) -> u64 {
+    coverage.resource_version.parse().unwrap_or(u64::MAX)
+}
+
+/// How an object's key in etcd ends: resource, namespace, name. Four resources have other names there
+/// (`pkg/registry/core/rest/storage_core.go` and `SpecialDefaultResourcePrefixes` of kube-apiserver).
+fn stored_path(key: &ObjectKey) -> Vec<u8> {
+    let resource = match (key.group.as_str(), key.resource.as_str()) {
+        ("", "services") => "specs",
+        ("", "nodes") => "minions",
+        ("", "replicationcontrollers") => "controllers",
+        ("extensions" | "networking.k8s.io", "ingresses") => "ingress",
+        (_, resource) => resource,
+    };
+    let namespace = key.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
+    format!("/{resource}/{namespace}{}", key.name).into_bytes()
+}

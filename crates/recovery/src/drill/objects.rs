@@ -1,0 +1,228 @@
+//! Tier 2: kube-apiserver boots on the restored etcd, lists everything, and each object is compared with the index.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lifeboat_kubernetes::{Cluster, ConnectOptions, Discovery, ListOptions, Retry};
+use lifeboat_model::{
+    CANONICAL_VERSION, EtcdRecord, FindingCode, GroupResource, IndexEntry, ResourceCoverage, ResourceType,
+};
+use serde_json::Value;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use super::Request;
+use super::account::Account;
+use super::compare::{Comparison, Limits};
+use super::etcd::Booted;
+use super::open::Opened;
+use crate::blocking::run_blocking;
+use crate::browse::OpenBackup;
+use crate::error::{Error, Result};
+use crate::selector::Selection;
+
+/// Pages are small, since a large backup may take no more memory than a small one.
+const LISTS: ListOptions = ListOptions {
+    page_limit: 500,
+    page_bytes: 256 << 10,
+    max_page_bytes: 256 << 20,
+    requests: 4,
+    buffer_bytes: 1 << 20,
+    max_restarts: 0,
+};
+/// The API server is on this machine and nobody else asks it: what it cannot answer soon it cannot answer at all.
+const RETRY: Retry =
+    Retry { min_delay: Duration::from_millis(100), max_delay: Duration::from_secs(1), budget: Duration::from_secs(5) };
+/// How long custom resources may take until they are served.
+const SERVED: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+/// Lines of the index on their way to the comparison.
+const LINES: usize = 1024;
+
+/// Compares every object. False where there is no API server to ask.
+pub(super) async fn compare(
+    account: &mut Account,
+    opened: &Opened,
+    request: &Request,
+    booted: &mut Booted,
+) -> Result<bool> {
+    let manifest = opened.backup.backup().manifest();
+    if manifest.required_for_restore.encryption_configuration && request.encryption_config.is_none() {
+        let with = opened.backup.coverage().encryption_at_rest.join(", ");
+        let message = format!("values are encrypted at rest ({with}): the cluster's EncryptionConfiguration is needed");
+        account.notes.find(FindingCode::EncryptionConfigMissing, None, message);
+    }
+    let started = booted.plane.start_api_server().await.map_err(Error::from);
+    let started =
+        account.notes.try_check("kube-apiserver", FindingCode::ApiServerNotBooted, started, |()| "it boots".to_owned());
+    account.end_phase("boot");
+    if started?.is_none() {
+        return Ok(false);
+    }
+    let options =
+        ConnectOptions { kubeconfig: Some(booted.plane.kubeconfig()), retry: RETRY, ..ConnectOptions::default() };
+    let cluster = Cluster::connect(options).await?;
+    account.versions.kubernetes = Some(cluster.version().await?);
+    let types = served(account, &cluster, &opened.backup).await?;
+
+    let (lines, entries) = mpsc::channel(LINES);
+    let reading = read_index(&opened.backup, types.clone(), lines);
+    let limits = Limits {
+        snapshot: match &manifest.etcd {
+            EtcdRecord::Captured { .. } => opened.snapshot.as_ref().map_or(0, |s| s.facts.revision.unsigned_abs()),
+            EtcdRecord::Absent { .. } => 0,
+        },
+        boot: booted.revision,
+        digests: manifest.canonical_version == CANONICAL_VERSION,
+        deleted: std::mem::take(&mut booted.keys.deleted),
+        gaps: opened.backup.coverage().gaps.iter().map(|gap| gap.resource.clone()).collect(),
+    };
+    if !limits.digests {
+        account.notes.warn("the digests of the index are by other rules: only names are compared".to_owned());
+    }
+    let listing = cluster.list_all(types.iter().map(|coverage| coverage.resource.clone()).collect(), LISTS);
+    let notes = std::mem::take(&mut account.notes);
+    let handle = Handle::current();
+    let comparing =
+        run_blocking("comparing", move || Comparison::new(notes, types, limits, entries).run(&handle, listing));
+    let (notes, read) = tokio::join!(comparing, reading);
+    account.notes = notes?;
+    read?;
+    account.restored();
+    account.end_phase("compare");
+    Ok(true)
+}
+
+/// Sends the lines of the index that belong to the resources that are listed, in order.
+async fn read_index(
+    backup: &OpenBackup,
+    types: Vec<ResourceCoverage>,
+    lines: mpsc::Sender<Result<IndexEntry>>,
+) -> Result<()> {
+    let feed = Arc::new(Mutex::new(Feed { types, lines, held: Vec::new() }));
+    let filled = Arc::clone(&feed);
+    let take = move |entry| filled.lock().unwrap_or_else(PoisonError::into_inner).take(entry);
+    backup.objects(Selection::default(), take).await?;
+    run_blocking("sorting the index", move || feed.lock().unwrap_or_else(PoisonError::into_inner).release()).await
+}
+
+/// The way of the index to the comparison.
+struct Feed {
+    types: Vec<ResourceCoverage>,
+    lines: mpsc::Sender<Result<IndexEntry>>,
+    /// The lines of a resource that has them out of order.
+    held: Vec<IndexEntry>,
+}
+
+impl Feed {
+    fn take(&mut self, entry: IndexEntry) -> Result<()> {
+        let name = entry.key().group_resource();
+        if self.held.first().is_some_and(|first| first.key().group_resource() != name) {
+            self.release()?;
+        }
+        match self.types.iter().find(|coverage| coverage.resource.group_resource() == name) {
+            None => Ok(()),
+            Some(coverage) if coverage.sorted => self.send(entry),
+            Some(_) => {
+                self.held.push(entry);
+                Ok(())
+            }
+        }
+    }
+
+    fn release(&mut self) -> Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by_key(IndexEntry::key);
+        held.into_iter().try_for_each(|entry| self.send(entry))
+    }
+
+    fn send(&self, entry: IndexEntry) -> Result<()> {
+        self.lines.blocking_send(Ok(entry)).map_err(|_| Error::Lost("comparing"))
+    }
+}
+
+/// The resources of the backup that the API server serves. Those that it ought to serve and does not are findings.
+async fn served(account: &mut Account, cluster: &Cluster, backup: &OpenBackup) -> Result<Vec<ResourceCoverage>> {
+    let aggregated = aggregated(backup).await?;
+    let coverage = backup.coverage();
+    let is_aggregated = |kind: &ResourceType| aggregated.contains(&kind.api_version());
+    let needed =
+        coverage.resources.iter().filter(|resource| resource.captured > 0 && !is_aggregated(&resource.resource));
+    let needed: Vec<GroupResource> = needed.map(|resource| resource.resource.group_resource()).collect();
+    let begun = Instant::now();
+    let discovery = loop {
+        let discovery = cluster.discover().await?;
+        let names = names(&discovery);
+        if needed.iter().all(|name| names.contains(name)) || begun.elapsed() > SERVED {
+            break discovery;
+        }
+        tokio::time::sleep(POLL).await;
+    };
+    let names = names(&discovery);
+    for name in needed.iter().filter(|name| !names.contains(name)) {
+        let message = format!("{name} were captured, and the restored API server does not serve them");
+        account.notes.find(FindingCode::ResourceNotServed, Some(name.to_string()), message);
+    }
+    let left_out =
+        coverage.resources.iter().filter(|resource| is_aggregated(&resource.resource) && resource.captured > 0);
+    let left_out: Vec<String> = left_out.map(|resource| resource.resource.group_resource().to_string()).collect();
+    if !left_out.is_empty() {
+        let names = left_out.join(", ");
+        account.notes.warn(format!("not compared, since another server keeps them and not this etcd: {names}"));
+    }
+    let known: BTreeSet<GroupResource> = coverage
+        .resources
+        .iter()
+        .map(|resource| resource.resource.group_resource())
+        .chain(excluded(backup, &discovery))
+        .collect();
+    let unknown = discovery.types.iter().map(ResourceType::group_resource).filter(|name| !known.contains(name));
+    let unknown: Vec<String> = unknown.map(|name| name.to_string()).collect();
+    if !unknown.is_empty() {
+        account.notes.warn(format!("not compared, since the backup did not list them: {}", unknown.join(", ")));
+    }
+    let listed = coverage
+        .resources
+        .iter()
+        .filter(|resource| !is_aggregated(&resource.resource) && names.contains(&resource.resource.group_resource()));
+    Ok(listed.cloned().collect())
+}
+
+fn names(discovery: &Discovery) -> BTreeSet<GroupResource> {
+    let twins = discovery.twins.iter().map(|twin| twin.left_out.clone());
+    discovery.types.iter().map(ResourceType::group_resource).chain(twins).collect()
+}
+
+/// What the backup left out on purpose, by every name.
+fn excluded(backup: &OpenBackup, discovery: &Discovery) -> Vec<GroupResource> {
+    let excluded = &backup.coverage().excluded;
+    let twins =
+        discovery.twins.iter().filter(|twin| excluded.contains(&twin.left_out) || excluded.contains(&twin.kept));
+    twins.flat_map(|twin| [twin.left_out.clone(), twin.kept.clone()]).chain(excluded.iter().cloned()).collect()
+}
+
+/// The APIs that the backed up cluster had from aggregated API servers, as `metrics.k8s.io/v1beta1`.
+async fn aggregated(backup: &OpenBackup) -> Result<BTreeSet<String>> {
+    let services =
+        Selection { kinds: "apiservices.apiregistration.k8s.io".parse().into_iter().collect(), ..Selection::default() };
+    let (found, mut apis) = mpsc::unbounded_channel();
+    backup
+        .read(services, move |_, json| {
+            let object: Value = serde_json::from_slice(json).unwrap_or_default();
+            let spec = &object["spec"];
+            if let (true, Some(group), Some(version)) =
+                (spec["service"].is_object(), spec["group"].as_str(), spec["version"].as_str())
+            {
+                // The receiver waits below.
+                let _ = found.send(format!("{group}/{version}"));
+            }
+            Ok(())
+        })
+        .await?;
+    let mut all = BTreeSet::new();
+    while let Some(api) = apis.recv().await {
+        all.insert(api);
+    }
+    Ok(all)
+}
