@@ -30,12 +30,22 @@ impl Environment {
             .take_while(move |(name, _)| name.starts_with(prefix))
     }
 
-    /// The user's folder of configurations, by the XDG Base Directory Specification: a relative path is ignored.
+    /// The user's folder of configurations.
     pub(crate) fn config_home(&self) -> Option<PathBuf> {
+        self.base_directory("XDG_CONFIG_HOME", ".config")
+    }
+
+    /// The user's folder of what programs keep from one run to the next.
+    pub(crate) fn state_home(&self) -> Option<PathBuf> {
+        self.base_directory("XDG_STATE_HOME", ".local/state")
+    }
+
+    /// A folder of the XDG Base Directory Specification: a relative path is ignored.
+    fn base_directory(&self, variable: &str, default: &str) -> Option<PathBuf> {
         let absolute = |path: &&str| Path::new(path).is_absolute();
-        match self.get("XDG_CONFIG_HOME").filter(absolute) {
+        match self.get(variable).filter(absolute) {
             Some(path) => Some(path.into()),
-            None => Some(Path::new(self.get("HOME").filter(absolute)?).join(".config")),
+            None => Some(Path::new(self.get("HOME").filter(absolute)?).join(default)),
         }
     }
 

@@ -71,6 +71,47 @@ pub(crate) async fn watch<T>(bars: &MultiProgress, progress: &Progress, work: im
     result
 }
 
+/// Runs work that counts objects, of `total` where that is known, and shows how far it is.
+pub(crate) async fn count<T>(
+    bars: &MultiProgress,
+    name: &'static str,
+    track: &Track,
+    total: Option<u64>,
+    work: impl Future<Output = T>,
+) -> T {
+    let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    let bar = bars.add(bar.with_style(style()).with_prefix(name));
+    let shown = async {
+        let begun = Instant::now();
+        let mut timer = tokio::time::interval(if bars.is_hidden() { REPORT } else { REDRAW });
+        timer.tick().await;
+        loop {
+            timer.tick().await;
+            let words = objects(track.snapshot().objects, total, begun.elapsed());
+            if bars.is_hidden() {
+                tracing::info!("{name}: {words}");
+            } else {
+                bar.set_position(track.snapshot().objects);
+                bar.set_message(words);
+                bar.tick();
+            }
+        }
+    };
+    let result = tokio::select! {
+        result = work => result,
+        never = shown => match never {},
+    };
+    bar.finish_and_clear();
+    result
+}
+
+/// As `1200 of 30000 objects, 1100/s`.
+fn objects(count: u64, total: Option<u64>, elapsed: Duration) -> String {
+    let total = total.map(|total| format!(" of {total}")).unwrap_or_default();
+    let rate = u128::from(count) * 1000 / elapsed.as_millis().max(1);
+    format!("{count}{total} objects, {rate}/s")
+}
+
 async fn show(bars: &MultiProgress, lines: &[Line]) -> std::convert::Infallible {
     let begun = Instant::now();
     let mut timer = tokio::time::interval(if bars.is_hidden() { REPORT } else { REDRAW });
@@ -93,6 +134,12 @@ async fn show(bars: &MultiProgress, lines: &[Line]) -> std::convert::Infallible 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn objects_in_words() {
+        assert_eq!(objects(1200, Some(30_000), Duration::from_secs(2)), "1200 of 30000 objects, 600/s");
+        assert_eq!(objects(5, None, Duration::from_secs(1)), "5 objects, 5/s");
+    }
 
     #[test]
     fn progress_in_words() {

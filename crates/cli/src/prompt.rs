@@ -14,11 +14,16 @@ const MAX_ANSWER: usize = 4096;
 
 /// Asks to go ahead with what was shown; only the word `yes` does.
 pub(crate) fn confirm(question: &str) -> Result<()> {
+    confirm_by(question, "yes")
+}
+
+/// Asks to go ahead with what was shown; only that answer does.
+pub(crate) fn confirm_by(question: &str, wanted: &str) -> Result<()> {
     if !io::stdin().is_terminal() {
         return Err(Error::NobodyToAsk);
     }
     let answer = ask(question, Echo::On).unwrap_or_default();
-    if answer.trim() == "yes" { Ok(()) } else { Err(Error::NotConfirmed) }
+    if answer.trim() == wanted { Ok(()) } else { Err(Error::NotConfirmed) }
 }
 
 /// Whether what is typed is shown.

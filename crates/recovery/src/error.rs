@@ -206,7 +206,9 @@ impl Error {
             Self::Store(error) => store_class(error),
             Self::Archive(error) => archive_class(error),
             Self::Etcd(error) => etcd_class(error),
-            Self::Kubernetes(lifeboat_kubernetes::Error::Forbidden { .. } | lifeboat_kubernetes::Error::Held { .. })
+            Self::Kubernetes(
+                lifeboat_kubernetes::Error::Forbidden { .. } | lifeboat_kubernetes::Error::Held { .. },
+            )
             | Self::Refused(_) => Class::Refused,
             // The signed manifest lists it: that the store lacks it is no matter of what was asked for.
             Self::Part { source, .. } if matches!(**source, Self::Store(StoreError::NotFound { .. })) => {

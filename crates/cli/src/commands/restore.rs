@@ -2,3 +2,4 @@
 
 pub(crate) mod etcd;
 mod guide;
+pub(crate) mod objects;
