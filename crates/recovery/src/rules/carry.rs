@@ -117,9 +117,9 @@ pub fn carry_over(live: &Value, wanted: &mut Value, resource: &ResourceType) -> 
     rules.flat_map(|rule| rule.applied((rule.act)(live, wanted))).collect()
 }
 
-/// Merges a live object that the target makes by itself (the account `default` of each namespace) into a
-/// prepared one, if there is a rule for that: it is then to replace the live object whatever the mode, after
-/// [`carry_over`].
+/// Merges a live object that the target makes by itself (the account `default` of each namespace) into a prepared one,
+/// if there is a rule for that: it is then to replace the live object whatever the mode, and has all that
+/// [`carry_over`] gives it.
 pub fn merge_into(live: &Value, wanted: &mut Value, resource: &ResourceType) -> Option<Applied> {
     if !kinds::SERVICE_ACCOUNT.is(resource) || text(wanted, &["metadata", "name"]) != Some("default") {
         return None;
@@ -138,6 +138,7 @@ pub fn merge_into(live: &Value, wanted: &mut Value, resource: &ResourceType) -> 
     if get(wanted, &["automountServiceAccountToken"]).is_none() {
         copy_all(live, wanted, &[&["automountServiceAccountToken"]]);
     }
+    carry_over(live, wanted, resource);
     Some(Applied { rule: MERGE_RULE, field: Cow::Borrowed("imagePullSecrets") })
 }
 
@@ -322,12 +323,12 @@ mod tests {
     #[test]
     fn the_default_account_is_merged() {
         let accounts = resource("", "serviceaccounts");
-        let live = json!({"metadata": {"name": "default", "labels": {"a": "live", "b": "live"}},
+        let live = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7", "labels": {"a": "live", "b": "live"}},
             "imagePullSecrets": [{"name": "cloud"}], "automountServiceAccountToken": false});
         let mut wanted = json!({"metadata": {"name": "default", "labels": {"a": "backup"}},
             "imagePullSecrets": [{"name": "registry"}, {"name": "cloud"}]});
         assert_eq!(merge_into(&live, &mut wanted, &accounts).unwrap().rule, MERGE_RULE);
-        let expected = json!({"metadata": {"name": "default", "labels": {"a": "backup", "b": "live"}},
+        let expected = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7", "labels": {"a": "backup", "b": "live"}},
             "imagePullSecrets": [{"name": "registry"}, {"name": "cloud"}], "automountServiceAccountToken": false});
         assert_eq!(wanted, expected);
         assert_eq!(merge_into(&live, &mut json!({"metadata": {"name": "ci"}}), &accounts), None);

@@ -97,6 +97,9 @@ mod tests {
     }
 
     proptest! {
+        // Each case goes through all samples.
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
         #[test]
         fn a_second_time_changes_nothing(transforms in transforms(), noise in noise()) {
             for (resource, mut object) in samples() {

@@ -118,6 +118,13 @@ pub const WAVES: &[Wave] = &[
     },
     Wave {
         number: 18,
+        name: "histories of workloads",
+        kinds: &[kinds::REPLICA_SET, kinds::REVISION],
+        reason: "a Deployment adopts the ReplicaSets that it finds, and so keeps its pods and its history; one that \
+                 finds none makes another first",
+    },
+    Wave {
+        number: 19,
         name: "workload owners",
         kinds: &[
             kinds::DEPLOYMENT,
@@ -130,32 +137,32 @@ pub const WAVES: &[Wave] = &[
         reason: "they make their pods again",
     },
     Wave {
-        number: 19,
-        name: "what workloads own",
-        kinds: &[kinds::REPLICA_SET, kinds::REVISION, kinds::JOB],
-        reason: "their owners have uids by now, so that they are adopted and the history of rollouts stays",
+        number: 20,
+        name: "jobs",
+        kinds: &[kinds::JOB],
+        reason: "a CronJob counts the unfinished Jobs that refer to it",
     },
     REST,
     Wave {
-        number: 21,
+        number: 22,
         name: "resource quotas",
         kinds: &[kinds::RESOURCE_QUOTA],
         reason: "admission refuses whatever a quota counts until a controller has counted it",
     },
     Wave {
-        number: 22,
+        number: 23,
         name: "aggregated APIs",
         kinds: &[kinds::API_SERVICE],
         reason: "while their servers do not answer, discovery is incomplete and namespaces cannot be deleted",
     },
     Wave {
-        number: 23,
+        number: 24,
         name: "admission policies",
         kinds: &[kinds::VALIDATING_POLICY, kinds::VALIDATING_BINDING, kinds::MUTATING_POLICY, kinds::MUTATING_BINDING],
         reason: "they would alter or refuse what is restored",
     },
     Wave {
-        number: 24,
+        number: 25,
         name: "webhook configurations",
         kinds: &[kinds::VALIDATING_WEBHOOKS, kinds::MUTATING_WEBHOOKS],
         reason: "they would alter or refuse what is restored, and their servers have to run first",
@@ -163,7 +170,7 @@ pub const WAVES: &[Wave] = &[
 ];
 
 const REST: Wave = Wave {
-    number: 20,
+    number: 21,
     name: "custom resources and the rest",
     kinds: &[],
     reason: "what they refer to is there; nothing is known of what they do",
@@ -210,8 +217,9 @@ mod tests {
             number("discovery.k8s.io", "endpointslices"),
             number("", "pods"),
             number("", "limitranges"),
-            number(apps, "deployments"),
             number(apps, "replicasets"),
+            number(apps, "deployments"),
+            number("batch", "jobs"),
             rest,
             number("", "resourcequotas"),
             number("admissionregistration.k8s.io", "validatingadmissionpolicybindings"),
