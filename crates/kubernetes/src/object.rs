@@ -7,7 +7,7 @@ use lifeboat_model::ResourceType;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::Instant;
 
-use crate::refusal::Subject;
+use crate::refusal::{Subject, printable};
 use crate::request::{Request, Room, date};
 use crate::retry::Attempts;
 use crate::{Cluster, Error};
@@ -43,24 +43,41 @@ impl fmt::Display for ObjectPath<'_> {
 
 impl ObjectPath<'_> {
     /// The path of the collection that has it.
-    pub(crate) fn collection(&self) -> String {
-        let root = if self.resource.group.is_empty() { "/api" } else { "/apis" };
-        let mut path = format!("{root}/{}", self.resource.api_version());
-        if let Some(namespace) = self.namespace {
-            path.push_str("/namespaces/");
-            path.extend(utf8_percent_encode(namespace, SEGMENT));
+    pub(crate) fn collection(&self) -> Result<String, Error> {
+        let ResourceType { group, version, resource, .. } = self.resource;
+        let mut path = String::new();
+        if group.is_empty() {
+            path.push_str("/api");
+        } else {
+            path.push_str("/apis");
+            self.enter(&mut path, group)?;
         }
-        path.push('/');
-        path.push_str(&self.resource.resource);
-        path
+        self.enter(&mut path, version)?;
+        if let Some(namespace) = self.namespace {
+            path.push_str("/namespaces");
+            self.enter(&mut path, namespace)?;
+        }
+        self.enter(&mut path, resource)?;
+        Ok(path)
     }
 
     /// The object's own path.
-    pub(crate) fn item(&self) -> String {
-        let mut path = self.collection();
+    pub(crate) fn item(&self) -> Result<String, Error> {
+        let mut path = self.collection()?;
+        self.enter(&mut path, self.name)?;
+        Ok(path)
+    }
+
+    /// Goes one segment deeper. With an empty one or one of dots the path would be of something else, such as of all
+    /// objects. Source: `IsValidPathSegmentName` of `k8s.io/apimachinery/pkg/api/validation/path`.
+    fn enter(&self, path: &mut String, segment: &str) -> Result<(), Error> {
+        if ["", ".", ".."].contains(&segment) || segment.contains(['/', '%']) {
+            let message = format!("'{}' cannot be part of a path", printable(segment));
+            return Err(Error::Invalid { object: printable(&self.to_string()), message, causes: Vec::new() });
+        }
         path.push('/');
-        path.extend(utf8_percent_encode(self.name, SEGMENT));
-        path
+        path.extend(utf8_percent_encode(segment, SEGMENT));
+        Ok(())
     }
 }
 
@@ -88,7 +105,7 @@ impl Cluster {
 
     /// Reads an object, with a single request.
     pub(crate) async fn look(&self, path: ObjectPath<'_>) -> Result<Option<Found>, Error> {
-        let (item, resource) = (path.item(), path.to_string());
+        let (item, resource) = (path.item()?, path.to_string());
         let request = Request::get(&item, &resource, "get");
         match self.exchange(&request, OBJECT).await? {
             Ok(answer) => Ok(Some(Found { at: date(&answer.headers), bytes: answer.body })),
@@ -97,5 +114,43 @@ impl Cluster {
                 error => Err(error),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(group: &str, resource: &str) -> ResourceType {
+        ResourceType {
+            group: group.to_owned(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            kind: String::new(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: true,
+        }
+    }
+
+    fn item(group: &str, resource: &str, namespace: Option<&str>, name: &str) -> Result<String, String> {
+        let path = ObjectPath { resource: &kind(group, resource), namespace, name };
+        path.item().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_path_leads_to_the_object_and_to_nothing_else() {
+        let web = item("apps", "deployments", Some("prod"), "web").unwrap();
+        assert_eq!(web, "/apis/apps/v1/namespaces/prod/deployments/web");
+        let role = item("rbac.authorization.k8s.io", "clusterroles", None, "system:node?a=b#c").unwrap();
+        assert_eq!(role, "/apis/rbac.authorization.k8s.io/v1/clusterroles/system%3Anode%3Fa%3Db%23c");
+        assert_eq!(item("", "nodes", None, "a..b").unwrap(), "/api/v1/nodes/a..b");
+        for name in ["", ".", "..", "a/b", "%2e%2e"] {
+            assert!(item("", "pods", Some("prod"), name).is_err(), "{name}");
+            assert!(item("", "pods", Some(name), "web").is_err(), "{name}");
+            assert!(item("", name, Some("prod"), "web").is_err(), "{name}");
+        }
+        let error = item("", "pods", Some("prod"), "../../x\u{1b}[2J").unwrap_err();
+        assert_eq!(error, "pods prod/../../x [2J is not valid: '../../x [2J' cannot be part of a path");
     }
 }

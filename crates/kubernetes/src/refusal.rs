@@ -104,7 +104,7 @@ impl Refused {
             StatusCode::CONFLICT if self.reason == "AlreadyExists" => {
                 Error::AlreadyExists { object, terminating: self.message.starts_with("object is being deleted") }
             }
-            // Admission changes other objects on the way, such as a quota, and did not win a race for one of them.
+            // A quota, or what allots addresses and ports, is written on the way, and the race for it was lost.
             StatusCode::CONFLICT if self.is_about_another(subject) => {
                 Error::Throttled { resource: object, retry_after: self.retry_after, message: self.message }
             }
@@ -153,15 +153,22 @@ impl Refused {
         }
     }
 
+    /// `kind` is the resource in most answers, and the kind in some.
     fn is_about_another(&self, subject: Subject<'_>) -> bool {
         let Details { kind, name, .. } = &self.details;
-        (!kind.is_empty() && *kind != subject.path.resource.resource) || (!name.is_empty() && name != subject.path.name)
+        let ours = subject.path.resource;
+        let is_ours = [&ours.resource, &ours.kind, &ours.group_resource().to_string()].contains(&kind);
+        !kind.is_empty() && !name.is_empty() && !is_ours
     }
 
     fn invalid(self, object: String) -> Error {
         let Self { message, details, .. } = self;
         if message.contains("ValidatingAdmissionPolicy '") {
             return Error::Denied { object, webhook: None, message };
+        }
+        // An update that names another UID is a conflict, and a patch that does is not valid; both mean the same.
+        if !details.causes.is_empty() && details.causes.iter().all(|cause| cause.field == "metadata.uid") {
+            return Error::Conflict { object, message };
         }
         let causes = details.causes.into_iter().take(CAUSES).map(|cause| FieldCause {
             field: printable(&cause.field),

@@ -127,7 +127,7 @@ impl<'a, F: FnMut(Option<&Value>) -> bool> Wait<'a, F> {
             utf8_percent_encode(&version, NON_ALPHANUMERIC),
             ONE_WATCH.as_secs()
         );
-        let url = self.selection() + &query;
+        let url = self.selection()? + &query;
         let mut watch = Watch::open(self.cluster, &url, self.subject("watch"), 2 * ONE_WATCH).await?;
         while let Some(event) = watch.next().await? {
             let object = match event {
@@ -143,7 +143,7 @@ impl<'a, F: FnMut(Option<&Value>) -> bool> Wait<'a, F> {
 
     /// The object, and the version from which to watch: a list has one even when the object is not there.
     async fn read(&self) -> Result<(String, Option<Value>), Error> {
-        let (url, resource) = (self.selection(), self.path.to_string());
+        let (url, resource) = (self.selection()?, self.path.to_string());
         let answer = self.cluster.exchange(&Request::get(&url, &resource, "list"), OBJECT).await?;
         let answer = answer.map_err(|refused| refused.of_object(self.subject("list")))?;
         let list: List = serde_json::from_slice(&answer.body).map_err(|source| Error::decode(&resource, source))?;
@@ -152,9 +152,9 @@ impl<'a, F: FnMut(Option<&Value>) -> bool> Wait<'a, F> {
     }
 
     /// The collection, with the one object selected.
-    fn selection(&self) -> String {
+    fn selection(&self) -> Result<String, Error> {
         let name = utf8_percent_encode(self.path.name, NON_ALPHANUMERIC);
-        format!("{}?fieldSelector=metadata.name%3D{name}", self.path.collection())
+        Ok(format!("{}?fieldSelector=metadata.name%3D{name}", self.path.collection()?))
     }
 
     fn subject(&self, verb: &'static str) -> Subject<'a> {

@@ -150,7 +150,7 @@ impl Cluster {
             let message = format!("its metadata.name is '{}'", printable(&sent.name));
             return Err(Error::Invalid { object: path.to_string(), message, causes: Vec::new() });
         }
-        let url = path.collection() + &options.query();
+        let url = path.collection()? + &options.query();
         let write = Write { method: Method::POST, url, content_type: JSON, body, path, verb: "create" };
         if options.dry_run {
             return self.repeat(&write).await.map(Written::from);
@@ -173,8 +173,8 @@ impl Cluster {
         self.replace_part(path, Part::Main, body, options).await
     }
 
-    /// Replaces an object's `status`, through its subresource; the rest of `body` is not written. Otherwise as
-    /// [`Cluster::replace`].
+    /// Replaces an object's `status`, through its subresource. The `spec` of `body` is not written; labels and
+    /// annotations are by most kinds. Otherwise as [`Cluster::replace`].
     pub async fn replace_status(
         &self,
         path: ObjectPath<'_>,
@@ -192,7 +192,7 @@ impl Cluster {
         options: WriteOptions<'_>,
     ) -> Result<Written, Error> {
         let replaced = Sent::parse(&body, path)?.resource_version;
-        let url = path.item() + part.suffix() + &options.query();
+        let url = path.item()? + part.suffix() + &options.query();
         let write = Write { method: Method::PUT, url, content_type: JSON, body, path, verb: "update" };
         // Without a version the last one to write wins, and writing the same again changes nothing.
         if options.dry_run || replaced.is_empty() {
@@ -214,7 +214,7 @@ impl Cluster {
         change: Bytes,
         options: WriteOptions<'_>,
     ) -> Result<Written, Error> {
-        let url = path.item() + &options.query();
+        let url = path.item()? + &options.query();
         let content_type = "application/merge-patch+json";
         let write = Write { method: Method::PATCH, url, content_type, body: change, path, verb: "patch" };
         self.repeat(&write).await.map(Written::from)
@@ -224,7 +224,7 @@ impl Cluster {
     /// another one of the same name, or that it is not at the version given.
     pub async fn delete(&self, path: ObjectPath<'_>, options: DeleteOptions<'_>) -> Result<Deletion, Error> {
         let body = options.body().into();
-        let write = Write { method: Method::DELETE, url: path.item(), content_type: JSON, body, path, verb: "delete" };
+        let write = Write { method: Method::DELETE, url: path.item()?, content_type: JSON, body, path, verb: "delete" };
         if options.dry_run {
             return self.repeat(&write).await.map(|answer| settle::deletion(&answer.body));
         }

@@ -1,12 +1,19 @@
-//! Lists and discovery against real API servers, and against a fake one for what those cannot be made to do.
+//! Lists, discovery and writes against real API servers, and against a fake one for what those cannot be made to do.
 #![cfg(test)]
 
+mod admission;
 mod config;
 mod discovery;
 mod fake;
 mod faults;
+mod leases;
+mod lost;
+mod objects;
 mod prefetch;
+mod proxy;
 mod real;
+mod webhook;
+mod writes;
 
 use lifeboat_kubernetes::{Cluster, ConnectOptions, Error, ListEvent, ListOptions, Listing};
 use lifeboat_model::ResourceType;
