@@ -28,8 +28,9 @@ need() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
-# rust_and_go: what cannot be installed here.
+# rust_and_go: what cannot be installed here, and what builds need besides.
 rust_and_go() {
   command -v cargo >/dev/null || die "Rust is not installed: https://rustup.rs"
   command -v go >/dev/null || [[ -n ${LIFEBOAT_TESTBED_BIN:-} ]] || die "Go is not installed: https://go.dev/doc/install"
+  need cc=gcc make=make
 }

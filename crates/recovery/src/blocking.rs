@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::progress::Track;
 
 /// Bytes handed over at a time.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait.
 const QUEUE: usize = 4;
 /// Bytes fetched at a time when a part is read by ranges from one end to the other.

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// Bytes that are written or read on a blocking thread at a time.
-const BUFFER: usize = 1 << 20;
+const BUFFER: usize = 256 << 10;
 /// Entries that a listing fetches at a time.
 const BATCH: usize = 256;
 
