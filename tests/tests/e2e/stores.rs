@@ -73,7 +73,7 @@ async fn a_bucket_that_cannot_be_used() {
 
     for arguments in commands {
         let run = site.run(&[arguments, &["--set", "store.s3.bucket=missing"]].concat());
-        one_clear_error(&run, 1, &["there is no bucket 'missing'", &endpoint]);
+        one_clear_error(&run, 6, &["there is no bucket 'missing'", &endpoint]);
     }
     let nobody = format!("http://127.0.0.1:{}", free_port().unwrap());
     site.set("LIFEBOAT_STORE_S3_ENDPOINT", &nobody);
@@ -84,10 +84,10 @@ async fn a_bucket_that_cannot_be_used() {
     site.set("LIFEBOAT_STORE_S3_ENDPOINT", &endpoint);
     site.set("AWS_SECRET_ACCESS_KEY", "wrong");
     for arguments in commands {
-        one_clear_error(&site.run(arguments), 1, &["the credentials for", &endpoint]);
+        one_clear_error(&site.run(arguments), 5, &["the credentials for", &endpoint]);
     }
     site.set("AWS_ACCESS_KEY_ID", "nobody");
-    one_clear_error(&site.run(commands[0]), 1, &["the credentials for"]);
+    one_clear_error(&site.run(commands[0]), 5, &["the credentials for"]);
     site.set("AWS_ACCESS_KEY_ID", user);
     site.set("AWS_SECRET_ACCESS_KEY", password);
     for arguments in commands {

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
@@ -158,17 +161,26 @@ async fn identity(
     http: &SharedHttpClient,
 ) -> Result<(Region, SharedCredentialsProvider), StoreError> {
     let region = options.region.clone().map(Region::new);
-    let fallback = || options.endpoint.is_some().then(|| Region::from_static(DEFAULT_REGION));
     let no_region = || bad("region", "it is not given, nor is there one in the AWS configuration");
     match &options.credentials {
         Credentials::Static { access_key, secret_key } => {
             let credentials = AwsCredentials::new(access_key, secret_key, None, None, "static");
-            let region = region.or_else(fallback).ok_or_else(no_region)?;
+            let fallback = options.endpoint.is_some().then(|| Region::from_static(DEFAULT_REGION));
+            let region = region.or(fallback).ok_or_else(no_region)?;
             Ok((region, SharedCredentialsProvider::new(credentials)))
         }
         Credentials::Chain => {
             let loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
-            let loader = if let Some(region) = region { loader.region(region) } else { loader };
+            let loader = match region {
+                Some(region) => loader.region(region),
+                // The whole chain would ask EC2's metadata service, which a server of one's own knows nothing of.
+                None if options.endpoint.is_some() => loader.region(
+                    RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                        .or_else(ProfileFileRegionProvider::new())
+                        .or_else(DEFAULT_REGION),
+                ),
+                None => loader,
+            };
             let chain = loader.load().await;
             let failed = |reason: &str, source| StoreError::BadCredentials {
                 endpoint: options.endpoint.clone().unwrap_or_else(|| "Amazon S3".to_owned()),
@@ -179,7 +191,7 @@ async fn identity(
             // Asked once here, so that missing ones are found before anything is begun.
             let asked = provider.provide_credentials().await;
             asked.map_err(|e| failed("the AWS chain has none", Some(Box::new(e))))?;
-            let region = chain.region().cloned().or_else(fallback).ok_or_else(no_region)?;
+            let region = chain.region().cloned().ok_or_else(no_region)?;
             Ok((region, provider))
         }
     }
