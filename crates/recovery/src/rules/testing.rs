@@ -221,6 +221,25 @@ fn compare(before: Option<&Value>, after: Option<&Value>, path: &mut Vec<String>
     }
 }
 
+/// The paths of all leaves in which two documents differ.
+pub(super) fn changed_leaves(before: &Value, after: &Value) -> Vec<Vec<String>> {
+    let (before, after) = (leaves(before), leaves(after));
+    let paths: BTreeSet<&Vec<String>> = before.keys().chain(after.keys()).collect();
+    paths.into_iter().filter(|path| before.get(*path) != after.get(*path)).cloned().collect()
+}
+
+fn leaves(value: &Value) -> BTreeMap<Vec<String>, Value> {
+    let members: Vec<(String, &Value)> = match value {
+        Value::Object(members) => members.iter().map(|(key, value)| (key.clone(), value)).collect(),
+        Value::Array(items) => items.iter().enumerate().map(|(place, item)| (place.to_string(), item)).collect(),
+        leaf => return [(Vec::new(), leaf.clone())].into(),
+    };
+    let below = members.into_iter().flat_map(|(name, value)| {
+        leaves(value).into_iter().map(move |(path, leaf)| ([vec![name.clone()], path].concat(), leaf))
+    });
+    below.collect()
+}
+
 /// Whether a field, as a report writes it, is that path or one above it.
 pub(super) fn names(field: &str, path: &[String]) -> bool {
     let field = segments(field);
