@@ -66,7 +66,11 @@ impl App {
 
 /// Runs asynchronous work, which a signal cancels through the token.
 pub(crate) fn block_on<T>(work: impl AsyncFnOnce(CancellationToken) -> Result<T>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().max_blocking_threads(16).enable_all().build().map_err(Error::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(16)
+        .enable_all()
+        .build()
+        .map_err(Error::Runtime)?;
     let result = runtime.block_on(async {
         let cancel = CancellationToken::new();
         interrupt::watch(cancel.clone())?;
