@@ -33,6 +33,8 @@ struct Attempt<'a> {
     began: Instant,
     /// Whether it may have been done without our knowing.
     doubtful: bool,
+    /// Whether that came up after the object was looked at last.
+    unseen: bool,
 }
 
 impl Cluster {
@@ -57,7 +59,7 @@ impl Cluster {
         settle: &Settle<'_, T>,
     ) -> Result<T, Error> {
         let mut attempts = Attempts::new(self.retry);
-        let mut attempt = Attempt { cluster: self, write, began: Instant::now(), doubtful: false };
+        let mut attempt = Attempt { cluster: self, write, began: Instant::now(), doubtful: false, unseen: false };
         loop {
             let began = Instant::now();
             let error = match attempt.once(&done, settle).await {
@@ -65,7 +67,7 @@ impl Cluster {
                 Err(error) => error,
             };
             if let Err(source) = attempts.pause(error, began).await {
-                return Err(attempt.end(source));
+                return attempt.end(source, settle).await;
             }
         }
     }
@@ -97,6 +99,7 @@ impl Attempt<'_> {
         };
         if error.may_be_done() {
             self.doubtful = true;
+            self.unseen = true;
         } else if self.doubtful && !error.is_transient() {
             // It may be refused because the attempt before was done after all: a name or an address is taken now.
             if let Some(result) = self.look(settle).await? {
@@ -108,7 +111,8 @@ impl Attempt<'_> {
     }
 
     /// Reads the object: what came of the write, or `None` where it was not done.
-    async fn look<T>(&self, settle: &Settle<'_, T>) -> Result<Option<T>, Error> {
+    async fn look<T>(&mut self, settle: &Settle<'_, T>) -> Result<Option<T>, Error> {
+        self.unseen = false;
         let object = self.write.path.to_string();
         let evidence = match self.cluster.look(self.write.path).await? {
             Some(found) => {
@@ -120,11 +124,17 @@ impl Attempt<'_> {
         settle(evidence.as_ref())
     }
 
-    fn end(self, error: Error) -> Error {
+    /// There will be no further attempt. That the object does not show the write does not say that it will not yet.
+    async fn end<T>(mut self, error: Error, settle: &Settle<'_, T>) -> Result<T, Error> {
         if !self.doubtful {
-            return error;
+            return Err(error);
+        }
+        if self.unseen
+            && let Ok(Some(result)) = self.look(settle).await
+        {
+            return Ok(result);
         }
         let Write { path, verb, .. } = *self.write;
-        Error::Uncertain { object: path.to_string(), verb, source: Box::new(error) }
+        Err(Error::Uncertain { object: path.to_string(), verb, source: Box::new(error) })
     }
 }

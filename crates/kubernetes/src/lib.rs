@@ -1,9 +1,18 @@
-//! The Kubernetes API: a client, discovery, and lists streamed as raw JSON.
+//! The Kubernetes API: a client, discovery, lists streamed as raw JSON, and writes that are never done twice.
 //!
 //! [`Cluster::connect`] loads a kubeconfig or the pod's own credentials. [`Cluster::discover`] names every listable
 //! resource once. [`Cluster::list_all`] lists them in order, requesting ahead within a bound on memory, and hands out
 //! [`Page`]s: the API server's bytes, with the span of each object, and no trees built. What could not be discovered
 //! or listed is always said ([`Discovery::failures`], [`ListEvent::Failed`]), so that the caller can make it a gap.
+//!
+//! [`Cluster::create`], [`Cluster::replace`], [`Cluster::merge_patch`] and [`Cluster::delete`] write one object at an
+//! [`ObjectPath`]. Each is tried again after passing faults, with the waits that the API server asks for; where it is not
+//! known whether a write was done, the object itself is asked before anything is repeated. [`Error`] tells apart what a
+//! caller would answer differently. [`Cluster::wait_until`] waits by a watch, [`Cluster::may`] asks for permissions, and
+//! a [`LeaseLock`] keeps others out.
+//!
+//! Connections are HTTP/1.1, one for each request under way. The API server's CPU bounds the rate of writes: it was the
+//! same over HTTP/2, be it on one connection or on several.
 //!
 //! The environment and the home directory are read only where kube's own configuration loading does so.
 

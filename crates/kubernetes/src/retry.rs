@@ -14,8 +14,9 @@ pub struct Retry {
     pub min_delay: Duration,
     /// The longest wait, before the random part. A `Retry-After` of the server that is longer is obeyed.
     pub max_delay: Duration,
-    /// How much time one list may spend in all on failed requests and on the waits between them. The time in which
-    /// it gets on, or waits for its consumer, does not count. Zero stands for a single attempt.
+    /// How much time one list, or one read or write of an object, may spend in all on failed requests and on the waits
+    /// between them. The time in which it gets on, or waits for its consumer, does not count. Zero stands for a single
+    /// attempt.
     pub budget: Duration,
 }
 
@@ -29,7 +30,7 @@ impl Default for Retry {
     }
 }
 
-/// The attempts of one list.
+/// The attempts of one list, read or write.
 pub(crate) struct Attempts {
     retry: Retry,
     delays: ExponentialBackoff,

@@ -38,6 +38,15 @@ impl Reply {
     }
 }
 
+/// A request.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    /// Path and query.
+    pub(crate) path: String,
+    pub(crate) body: Vec<u8>,
+}
+
 /// What the server has seen.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -80,7 +89,12 @@ impl Fake {
         Self::start_with(QUICK, answer).await
     }
 
-    pub(crate) async fn start_with(retry: Retry, answer: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+    pub(crate) async fn start_with(retry: Retry, mut answer: impl FnMut(&str) -> Reply + Send + 'static) -> Self {
+        Self::start_model(retry, move |asked| answer(&asked.path)).await
+    }
+
+    /// Answers each request with what `answer` says to all of it.
+    pub(crate) async fn start_model(retry: Retry, answer: impl FnMut(&Asked) -> Reply + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let dir = TempDir::new().unwrap();
@@ -109,7 +123,7 @@ pub(crate) fn kubeconfig(dir: &TempDir, port: u16) -> PathBuf {
     path
 }
 
-type Answer = Arc<Mutex<dyn FnMut(&str) -> Reply + Send>>;
+type Answer = Arc<Mutex<dyn FnMut(&Asked) -> Reply + Send>>;
 
 async fn serve(listener: TcpListener, seen: Arc<Seen>, answer: Answer) {
     let mut connections = JoinSet::new();
@@ -123,20 +137,20 @@ async fn serve(listener: TcpListener, seen: Arc<Seen>, answer: Answer) {
 async fn converse(stream: TcpStream, seen: Arc<Seen>, answer: Answer) -> Option<()> {
     let mut stream = BufReader::new(stream);
     loop {
-        let path = read_request(&mut stream).await?;
-        seen.paths.lock().unwrap().push(path.clone());
+        let asked = read_request(&mut stream).await?;
+        seen.paths.lock().unwrap().push(asked.path.clone());
         let now = seen.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         seen.most.fetch_max(now, Ordering::SeqCst);
         // Requests that may overlap shall have the time to.
         tokio::task::yield_now().await;
-        let reply = (answer.lock().unwrap())(&path);
+        let reply = (answer.lock().unwrap())(&asked);
         let open = send(stream.get_mut(), reply, &seen).await;
         seen.under_way.fetch_sub(1, Ordering::SeqCst);
         open?;
     }
 }
 
-async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
+async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
     let mut first = String::new();
     stream.read_line(&mut first).await.ok().filter(|length| *length > 0)?;
     let mut length = 0;
@@ -152,7 +166,8 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> Option<String> {
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(first.split(' ').nth(1)?.to_owned())
+    let mut words = first.split(' ').map(str::to_owned);
+    Some(Asked { method: words.next()?, path: words.next()?, body })
 }
 
 /// Sends a reply; `None` when the connection is to be closed.

@@ -3,6 +3,7 @@
 
 mod admission;
 mod config;
+mod contract;
 mod discovery;
 mod fake;
 mod faults;
