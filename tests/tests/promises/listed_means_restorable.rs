@@ -2,10 +2,11 @@
 //! any moment, in any way, and this holds.
 
 use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::Child;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lifeboat_model::GroupResource;
 use lifeboat_recovery::{BackupRef, Catalog, Progress, backup};
@@ -15,8 +16,8 @@ use lifeboat_tests::s3::S3Server;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{
-    Keys, Place, Run, Site, Still, context, large, memory, names_in_folder, request, small, stored_files, turn, until,
-    verify,
+    Gate, Keys, Place, Run, Site, Still, context, large, memory, names_in_folder, request, small, stored_files, turn,
+    until, verify,
 };
 
 /// Kills of each of the killers below, unless `LIFEBOAT_KILLS` says otherwise.
@@ -106,6 +107,30 @@ async fn told_to_stop_it_leaves_nothing_in_a_directory() {
     let is_part = |name: &String| name.contains("/backups/") && name.contains(".part-");
     stopped(&site, Signal::INT, async || names_in_folder(store).iter().any(is_part)).await;
     assert!(names_in_folder(store).iter().all(|name| !name.contains(".part-")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn told_twice_it_ends_at_once() {
+    let _turn = turn().await;
+    let mut site = Site::s3(small().await, S3Server::versitygw().await);
+    let first = site.create();
+    let Place::S3(server) = &site.place else { unreachable!() };
+    // The store stands still in the middle of the backup, so that what was begun cannot be undone.
+    let gate = Gate::before(server.port(), 16 * 1024).await;
+    let direct = server.endpoint.clone();
+    site.set("LIFEBOAT_STORE_S3_ENDPOINT", gate.address().replace("https", "http"));
+    let mut child = site.command(&["backup", "create"]).spawn().unwrap();
+    gate.reached().await;
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let pid = Pid::from_child(&child);
+    kill_process(pid, Signal::INT).unwrap();
+    assert!(log.any(|line| line.contains("once more ends at once")), "the first signal is not told");
+    let asked = Instant::now();
+    kill_process(pid, Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    site.set("LIFEBOAT_STORE_S3_ENDPOINT", direct);
+    assert_eq!(site.listed(), [first]);
 }
 
 /// Stops a backup once it is `writing`: it must end by itself, with an error, and leave nothing.
