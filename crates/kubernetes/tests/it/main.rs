@@ -13,6 +13,7 @@ mod objects;
 mod prefetch;
 mod proxy;
 mod real;
+mod watches;
 mod webhook;
 mod writes;
 
