@@ -144,6 +144,8 @@ finding_codes! {
     EtcdMembers = "etcd-members", Failed, "the running etcd has other members than it should";
     EncryptionConfigMissing = "encryption-config-missing", Failed,
         "values are encrypted at rest, and no encryption configuration was given";
+    EncryptionConfigWrong = "encryption-config-wrong", Failed,
+        "the encryption configuration does not open the values that are encrypted at rest";
     ApiServerNotBooted = "api-server-not-booted", Failed, "kube-apiserver does not start on the restored etcd";
     ResourceNotServed = "resource-not-served", Failed, "the API server does not serve a resource that was captured";
     ResourceUnreadable = "resource-unreadable", Failed, "the API server cannot list a resource that was captured";

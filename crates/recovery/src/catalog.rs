@@ -221,10 +221,11 @@ impl Catalog {
 
     async fn not_found(&self, wanted: &BackupRef) -> Result<Error> {
         let newest = self.head().await?;
-        let hint = newest.map_or_else(
-            || ", and no other either".to_owned(),
-            |newest| format!(", the newest is {}", newest.manifest.id),
-        );
+        let hint = match newest {
+            None => ", and no other either".to_owned(),
+            Some(_) if *wanted == BackupRef::LatestVerified => ": no drill has proved one".to_owned(),
+            Some(newest) => format!(", the newest is {}", newest.manifest.id),
+        };
         Ok(Error::NoBackup { wanted: wanted.to_string(), cluster: self.context.cluster.clone(), hint })
     }
 

@@ -1,8 +1,11 @@
 //! The whole program on real servers.
 
+mod diff;
+mod drill;
 mod etcd_restore;
 mod faults;
 mod golden;
 
 mod requests;
+mod restore_objects;
 mod stores;

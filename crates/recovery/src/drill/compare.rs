@@ -49,6 +49,8 @@ struct Counts {
     compared: u64,
     explained: u64,
     findings: u64,
+    /// Those of rule 13.
+    owned: u64,
 }
 
 impl Comparison<std::iter::Empty<Result<IndexEntry>>> {
@@ -119,7 +121,7 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
         while let Some(entry) = self.rest(coverage)? {
             self.missing(coverage, &entry);
         }
-        let Counts { compared, explained, findings } = std::mem::take(&mut self.counts);
+        let Counts { compared, explained, findings, .. } = std::mem::take(&mut self.counts);
         self.last = None;
         let name = coverage.resource.group_resource().to_string();
         let mut detail = format!("{compared} objects compared");
@@ -196,6 +198,13 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
         if gaps.iter().any(|gap| self.limits.gaps.contains(gap)) {
             return self.explain(rules::GAP);
         }
+        let listed: Option<u64> = coverage.resource_version.parse().ok();
+        let between = listed.and_then(|listed| listed.checked_sub(self.limits.snapshot)).unwrap_or_default();
+        let is_owned = || serde_json::from_slice(found.json).is_ok_and(|object| rules::is_owned(&object));
+        if found.revision <= self.limits.snapshot && self.counts.owned < between && is_owned() {
+            self.counts.owned += 1;
+            return self.explain(rules::OWNED);
+        }
         let message = format!("in the restored etcd, with resourceVersion {}, and not in the index", found.revision);
         self.finding(FindingCode::ObjectUnexpected, key, message);
     }
@@ -232,7 +241,7 @@ fn found<'a>(kind: &ResourceType, json: &'a [u8]) -> std::result::Result<Found<'
     Ok(Found { key, revision: meta.resource_version.parse().unwrap_or_default(), json })
 }
 
-/// The revision that the list of the backup showed; without one, nothing is later than it.
+/// The revision that the list of the backup showed; without one, nothing was written after it.
 fn listed_at(coverage: &ResourceCoverage) -> u64 {
     coverage.resource_version.parse().unwrap_or(u64::MAX)
 }

@@ -15,14 +15,14 @@ use crate::verify;
 /// Parts fetched at a time.
 const CONCURRENCY: usize = 4;
 
-/// Copies the stored parts, and gives the backup as it lies there. What is missing or does not fit the manifest is
-/// found when it is opened.
+/// Copies the stored parts, and gives the backup as it lies there, if there was room. What is missing or does not fit the
+/// manifest is found when it is opened.
 pub(super) async fn fetch(
     account: &mut Account,
     catalog: &Catalog,
     backup: &Backup,
     scratch: &Scratch,
-) -> Result<Backup> {
+) -> Result<Option<Backup>> {
     let manifest = backup.manifest();
     let signed = format!("signed by a trusted key, cluster {}, sequence {}", manifest.cluster_id, manifest.sequence);
     account.notes.check("manifest", FindingCode::NotAuthentic, Ok(signed));
@@ -47,7 +47,9 @@ pub(super) async fn fetch(
     let copied: Result<Vec<_>> = stream::iter(copies).buffer_unordered(CONCURRENCY).try_collect().await;
     let bytes =
         |copied: &Vec<Option<lifeboat_store::Stored>>| copied.iter().flatten().map(|part| part.bytes).sum::<u64>();
-    account.notes.try_check("fetch", FindingCode::PartDamaged, copied, |copied| format!("{} bytes", bytes(copied)))?;
+    let copied = account
+        .notes
+        .try_check("fetch", FindingCode::PartDamaged, copied, |copied| format!("{} bytes", bytes(copied)))?;
     account.end_phase("fetch");
-    Ok(backup.in_store(local))
+    Ok(copied.map(|_| backup.in_store(local)))
 }

@@ -202,7 +202,7 @@ async fn drill(
         open::blind(account, catalog, backup).await?;
         return Ok(None);
     };
-    let local = fetch::fetch(account, catalog, backup, scratch).await?;
+    let Some(local) = fetch::fetch(account, catalog, backup, scratch).await? else { return Ok(None) };
     let opened = open::open(account, &local, identities, request.tier, scratch).await?;
     let Some(opened) = opened else { return Ok(None) };
     let Some(snapshot) = &opened.snapshot else { return Ok(None) };

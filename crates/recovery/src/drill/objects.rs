@@ -1,6 +1,9 @@
 //! Tier 2: kube-apiserver boots on the restored etcd, lists everything, and each object is compared with the index.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -37,6 +40,10 @@ const RETRY: Retry =
 /// How long custom resources may take until they are served.
 const SERVED: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+/// As much of a log as is looked at, in bytes.
+const LOG: u64 = 1 << 20;
+/// Characters of a log's line that a finding carries.
+const LINE: usize = 500;
 /// Lines of the index on their way to the comparison.
 const LINES: usize = 1024;
 
@@ -49,15 +56,16 @@ pub(super) async fn compare(
 ) -> Result<bool> {
     let manifest = opened.backup.backup().manifest();
     if manifest.required_for_restore.encryption_configuration && request.encryption_config.is_none() {
+        // It would never be ready: it reads all Secrets first.
         let with = opened.backup.coverage().encryption_at_rest.join(", ");
-        let message = format!("values are encrypted at rest ({with}): the cluster's EncryptionConfiguration is needed");
+        let message = format!("values are encrypted at rest ({with}), so no API server was booted");
         account.notes.find(FindingCode::EncryptionConfigMissing, None, message);
+        account.end_phase("boot");
+        return Ok(false);
     }
-    let started = booted.plane.start_api_server().await.map_err(Error::from);
-    let started =
-        account.notes.try_check("kube-apiserver", FindingCode::ApiServerNotBooted, started, |()| "it boots".to_owned());
+    let is_booted = boot(account, booted).await?;
     account.end_phase("boot");
-    if started?.is_none() {
+    if !is_booted {
         return Ok(false);
     }
     let options =
@@ -92,6 +100,36 @@ pub(super) async fn compare(
     account.restored();
     account.end_phase("compare");
     Ok(true)
+}
+
+/// Boots the API server on the restored etcd.
+async fn boot(account: &mut Account, booted: &mut Booted) -> Result<bool> {
+    let log = booted.plane.dir().join("logs/kube-apiserver.log");
+    let started = tokio::select! {
+        started = booted.plane.start_api_server() => started.map_err(Error::from),
+        line = undecryptable(&log) => {
+            account.notes.find(FindingCode::EncryptionConfigWrong, Some("kube-apiserver".to_owned()), line);
+            return Ok(false);
+        }
+    };
+    let code = FindingCode::ApiServerNotBooted;
+    Ok(account.notes.try_check("kube-apiserver", code, started, |()| "it boots".to_owned())?.is_some())
+}
+
+/// Waits until the API server complains of a value that it cannot decrypt, for which it would try again without end.
+async fn undecryptable(log: &Path) -> String {
+    loop {
+        let mut bytes = Vec::new();
+        // The log of a server that has not begun is not there yet.
+        if let Ok(file) = File::open(log) {
+            let _ = file.take(LOG).read_to_end(&mut bytes);
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        if let Some(line) = text.lines().find(|line| line.contains("unable to transform key")) {
+            return line.chars().take(LINE).collect();
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Sends the lines of the index that belong to the resources that are listed, in order.

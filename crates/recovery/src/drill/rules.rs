@@ -53,6 +53,12 @@ pub const RULES: &[Rule] = &[
     },
     Rule { number: 11, what: "the namespaces and PriorityClasses that every cluster has", proof: WRITTEN },
     Rule { number: 12, what: "events", proof: WRITTEN },
+    Rule {
+        number: 13,
+        what: "owned by another object, and deleted between snapshot and list",
+        proof: "it has an owner, whose controller deletes such objects all the time; the list is later than the snapshot; \
+                and there are no more of these than revisions in between",
+    },
 ];
 
 const WRITTEN: &str = "its restored resourceVersion is later than the boot of etcd: the drill's API server wrote it";
@@ -62,6 +68,12 @@ pub(super) const AFTER_SNAPSHOT: u32 = 1;
 pub(super) const AFTER_LIST: u32 = 2;
 pub(super) const DELETED: u32 = 3;
 pub(super) const GAP: u32 = 4;
+pub(super) const OWNED: u32 = 13;
+
+/// Whether a controller makes and deletes such objects.
+pub(super) fn is_owned(object: &Value) -> bool {
+    object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty())
+}
 
 /// The rule for an object that the drill's API server wrote, if it is one that an API server writes by itself.
 pub(super) fn own_write(key: &ObjectKey, object: &Value) -> Option<u32> {
