@@ -247,4 +247,81 @@ mod tests {
         headers.insert(RETRY_AFTER, "Fri, 31 Dec 1999 23:59:59 GMT".parse().unwrap());
         assert!(matches!(refused(429, &headers, ""), Error::Throttled { retry_after: None, .. }));
     }
+
+    fn of_config_map(status: u16, body: &str) -> Error {
+        let resource = lifeboat_model::ResourceType {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "configmaps".to_owned(),
+            kind: "ConfigMap".to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: true,
+        };
+        let path = ObjectPath { resource: &resource, namespace: Some("prod"), name: "web" };
+        let refused = Refused::new(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes());
+        refused.of_object(Subject { path, verb: "create", bytes: 7 })
+    }
+
+    /// What real servers answer is in the integration tests; here is what they cannot be made to.
+    #[test]
+    fn a_lost_race_for_another_object_passes() {
+        let of = |kind: &str, name: &str| {
+            let body =
+                format!(r#"{{"kind":"Status","reason":"Conflict","details":{{"kind":"{kind}","name":"{name}"}}}}"#);
+            of_config_map(409, &body)
+        };
+        for (kind, name) in [("resourcequotas", "limits"), ("servicenodeportallocations", "x")] {
+            assert!(of(kind, name).is_transient(), "{kind}");
+        }
+        for (kind, name) in [("configmaps", "web"), ("ConfigMap", "web"), ("", "")] {
+            assert!(matches!(of(kind, name), Error::Conflict { .. }), "{kind}");
+        }
+        assert!(matches!(of_config_map(409, "from a proxy"), Error::Conflict { .. }));
+    }
+
+    #[test]
+    fn webhooks_may_refuse_with_any_status_and_without_a_word() {
+        for status in [400, 403, 404, 409, 422, 429, 500, 503] {
+            let message = r#"admission webhook \"a.example.com\" denied the request without explanation"#;
+            let error = of_config_map(status, &format!(r#"{{"kind":"Status","message":"{message}"}}"#));
+            assert!(
+                matches!(&error, Error::Denied { webhook: Some(name), .. } if name == "a.example.com"),
+                "{status}: {error:?}"
+            );
+        }
+        let boast = r#"{"message":"a webhook said: admission webhook \"a\" denied the request"}"#;
+        assert!(matches!(of_config_map(409, boast), Error::Conflict { .. }));
+    }
+
+    #[test]
+    fn plain_refusals_of_proxies_are_understood() {
+        let error = of_config_map(413, "<html>413 Request Entity Too Large</html>");
+        assert!(matches!(error, Error::ObjectTooLarge { bytes: 7, .. }), "{error:?}");
+        assert!(matches!(of_config_map(422, ""), Error::Invalid { causes, .. } if causes.is_empty()));
+        assert!(of_config_map(502, "<html>").is_transient());
+        assert!(of_config_map(502, "<html>").may_be_done());
+        assert!(!of_config_map(429, "").may_be_done());
+        assert!(!of_config_map(501, "").is_transient());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_answered_its_words_are_bounded_and_tame(
+            status in 300_u16..600,
+            body in ".{0,4000}",
+            message in ".{0,4000}",
+            kind in "[a-z]{0,3}|configmaps|namespaces",
+        ) {
+            let details = serde_json::json!({"name": message, "kind": kind,
+                "causes": [{"field": message, "message": message, "reason": kind}]});
+            let whole = serde_json::json!({"kind": "Status", "message": message, "reason": message, "details": details});
+            for body in [body, whole.to_string()] {
+                let error = of_config_map(status, &body);
+                let words = format!("{error} {error:?}");
+                proptest::prop_assert!(!words.contains(char::is_control), "{words:?}");
+                proptest::prop_assert!(error.to_string().chars().count() <= 3 * MESSAGE, "{words}");
+            }
+        }
+    }
 }

@@ -218,3 +218,38 @@ fn contains(found: &Value, sent: &Value) -> bool {
         (found, sent) => found == sent,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_object_holds_what_was_sent_whatever_was_added() {
+        let found = json!({"metadata": {"uid": "u", "labels": {"a": "b", "added": "x"}},
+            "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "defaulted": 1}, "status": {"phase": "Bound"}});
+        let sent = |pointer: &str, value: Value| {
+            let mut sent = json!({"apiVersion": "v1", "metadata": {"resourceVersion": "1", "labels": {"a": "b"}},
+                "spec": {"ports": [{"port": 80}], "none": null, "empty": {}, "void": []}, "status": {"phase": "Lost"}});
+            if let Some(place) = sent.pointer_mut(pointer) {
+                *place = value;
+            }
+            sent
+        };
+        assert!(holds(&found, &sent("/none", Value::Null), Part::Main));
+        assert!(!holds(&found, &sent("/none", Value::Null), Part::Status));
+        assert!(holds(&found, &sent("/status/phase", json!("Bound")), Part::Status));
+        for (pointer, other) in [
+            ("/metadata/labels/a", json!("c")),
+            ("/metadata/labels", json!({"c": "d"})),
+            ("/spec/ports", json!([])),
+            ("/spec/ports/0/port", json!(81)),
+            ("/spec/empty", json!({"a": 1})),
+            ("/spec/void", json!([1])),
+        ] {
+            assert!(!holds(&found, &sent(pointer, other), Part::Main), "{pointer}");
+        }
+        assert!(!holds(&found, &json!([]), Part::Main));
+    }
+}

@@ -60,8 +60,35 @@ async fn who_refuses_an_object_is_named() {
     assert!(matches!(&error, Error::WebhookFailed { webhook, .. } if webhook == name), "{error:?}");
     assert_eq!(get_config_map(&cluster, "b").await, None);
 
+    conversion(&cluster).await;
     policy(&cluster).await;
     quota_and_pod_security(&cluster).await;
+}
+
+/// A definition with two versions, and nobody who could convert one into the other.
+async fn conversion(cluster: &Cluster) {
+    let definitions = cluster_wide("apiextensions.k8s.io", "customresourcedefinitions", "CustomResourceDefinition");
+    let version = |name: &str, storage: bool| {
+        json!({"name": name, "served": true, "storage": storage, "schema": {"openAPIV3Schema":
+            {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}})
+    };
+    let definition = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "boats.shop.example.com"}, "spec": {"group": "shop.example.com", "scope": "Namespaced",
+            "names": {"plural": "boats", "kind": "Boat"}, "versions": [version("v1", true), version("v2", false)],
+            "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
+                "clientConfig": {"url": "https://localhost:1/"}}}}});
+    create(cluster, &definitions, "", &definition).await.unwrap();
+    let within = std::time::Duration::from_mins(1);
+    let at = path(&definitions, "", "boats.shop.example.com");
+    cluster.wait_until(at, within, |found| found.is_some_and(lifeboat_kubernetes::is_established)).await.unwrap();
+    let boats = resource_type("shop.example.com", "v2", "boats", "Boat");
+    cluster.wait_served(&boats, within).await.unwrap();
+    let ark = json!({"apiVersion": "shop.example.com/v2", "kind": "Boat", "metadata": {"name": "ark"}});
+    let error = create(cluster, &boats, "default", &ark).await.unwrap_err();
+    let what = "conversion of shop.example.com/v2, Kind=Boat";
+    assert!(matches!(&error, Error::WebhookFailed { webhook, .. } if webhook == what), "{error:?}");
+    let stored = resource_type("shop.example.com", "v1", "boats", "Boat");
+    assert_eq!(cluster.get(path(&stored, "default", "ark")).await.unwrap(), None, "nothing was stored");
 }
 
 async fn policy(cluster: &Cluster) {
