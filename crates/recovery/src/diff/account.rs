@@ -208,3 +208,133 @@ pub(super) fn check_kinds(before: &Account, after: &Account, selection: &Selecti
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Pair {
+        /// A resource that both sides have.
+        pub(in crate::diff) fn for_test(resource: ResourceType) -> Self {
+            let known = Known { resource, gap: None, missing: BTreeSet::new() };
+            Self { before: Some(known.clone()), after: Some(known) }
+        }
+    }
+
+    fn resource(text: &str) -> ResourceType {
+        let (api, plural) = text.rsplit_once('/').unwrap();
+        let (group, version) = api.split_once('/').unwrap_or(("", api));
+        ResourceType {
+            group: group.to_owned(),
+            version: version.to_owned(),
+            resource: plural.to_owned(),
+            kind: "Thing".to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: plural != "nodes",
+        }
+    }
+
+    fn account(name: &str, types: &[&str], gaps: &[&str], left_out: &[&str]) -> Account {
+        let named = |kind: ResourceType| (kept_name(&kind.group_resource()), kind);
+        Account {
+            name: name.to_owned(),
+            types: types.iter().map(|text| named(resource(text))).collect(),
+            gaps: gaps.iter().map(|gap| Gap { resource: (*gap).to_owned(), reason: "because".to_owned() }).collect(),
+            left_out: left_out.iter().map(|name| GroupResource::from((*name).to_owned())).collect(),
+        }
+    }
+
+    /// Each pair as text, and what is not compared.
+    fn told(before: &Account, after: &Account, selection: &Selection) -> (Vec<String>, Vec<String>) {
+        let (pairs, uncompared) = pairs(before, after, selection);
+        let name = |known: &Option<Known>| {
+            known.as_ref().map_or("-".to_owned(), |known| {
+                let gap = if known.gap.is_some() { "!" } else { "" };
+                format!("{}/{}{gap}", known.resource.api_version(), known.resource.resource)
+            })
+        };
+        let pairs = pairs.iter().map(|pair| format!("{} {}", name(&pair.before), name(&pair.after)));
+        (pairs.collect(), uncompared.iter().map(|line| format!("{}: {}", line.resource, line.reason)).collect())
+    }
+
+    fn all() -> Selection {
+        Selection::default()
+    }
+
+    #[test]
+    fn resources_meet_whatever_their_version_and_under_the_name_of_a_twin() {
+        let before = account("b", &["v1/secrets", "extensions/v1beta1/ingresses", "a.io/v1/gone"], &[], &[]);
+        let after = account("c", &["v1/secrets", "networking.k8s.io/v1/ingresses", "a.io/v2/new"], &[], &[]);
+        let pairs = [
+            "v1/secrets v1/secrets",
+            "a.io/v1/gone -",
+            "- a.io/v2/new",
+            "extensions/v1beta1/ingresses networking.k8s.io/v1/ingresses",
+        ];
+        assert_eq!(told(&before, &after, &all()), (pairs.map(str::to_owned).to_vec(), vec![]));
+    }
+
+    #[test]
+    fn what_one_side_left_out_or_could_not_learn_is_not_absent() {
+        let before =
+            account("b", &["v1/secrets", "v1/events", "x.io/v1/things", "y.io/v1/others"], &["v1"], &["leases.z.io"]);
+        let after = account("c", &["v1/pods", "z.io/v1/leases"], &["x.io/v1beta1"], &["events"]);
+        let lines = [
+            "events: c leaves it out, by configuration",
+            "pods: b lacks v1: because",
+            "things.x.io: c lacks x.io/v1beta1: because",
+            "leases.z.io: b leaves it out, by configuration",
+            "v1: b lacks it: because",
+            "x.io/v1beta1: c lacks it: because",
+        ];
+        let pairs = ["v1/secrets -", "y.io/v1/others -"].map(str::to_owned).to_vec();
+        assert_eq!(told(&before, &after, &all()), (pairs, lines.map(str::to_owned).to_vec()));
+    }
+
+    #[test]
+    fn a_list_that_failed_and_an_object_that_was_not_captured_are_told_where_they_belong() {
+        let gaps = ["secrets", "pods/a b -n shop", "nodes/n1", "metrics.k8s.io/v1beta1"];
+        let before = account("b", &["v1/secrets", "v1/pods", "v1/nodes"], &gaps, &[]);
+        let after = account("c", &["v1/secrets", "v1/pods", "v1/nodes"], &[], &[]);
+        let (found, lines) = told(&before, &after, &all());
+        assert_eq!(found, ["v1/nodes v1/nodes", "v1/pods v1/pods", "v1/secrets! v1/secrets"]);
+        assert_eq!(
+            lines,
+            [
+                "pods/a b -n shop: b lacks it: because",
+                "nodes/n1: b lacks it: because",
+                "metrics.k8s.io/v1beta1: b lacks it: because"
+            ]
+        );
+        let pod = before.known(&GroupResource::from("pods".to_owned())).unwrap();
+        let key = |namespace: &str, name: &str| super::super::side::key(&pod.resource, Some(namespace), name);
+        assert!(!pod.is_whole_but_for(&key("shop", "a b")));
+        assert!(pod.is_whole_but_for(&key("other", "a b")));
+        let shop = Selection { namespaces: vec!["shop".to_owned()], ..all() };
+        assert_eq!(
+            told(&before, &after, &shop).1,
+            ["pods/a b -n shop: b lacks it: because", "metrics.k8s.io/v1beta1: b lacks it: because"]
+        );
+        let secrets = Selection { kinds: vec!["secrets".parse().unwrap()], ..all() };
+        assert_eq!(told(&before, &after, &secrets), (vec!["v1/secrets! v1/secrets".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_kind_that_nobody_has_is_named_with_the_nearest_that_somebody_has() {
+        let before = account("b", &["v1/secrets"], &[], &["events"]);
+        let after = account("c", &["apps/v1/deployments"], &[], &["events"]);
+        let check = |kind: &str| {
+            let selection = Selection { kinds: vec![kind.parse().unwrap()], ..all() };
+            check_kinds(&before, &after, &selection).map_err(|error| error.to_string())
+        };
+        assert_eq!((check("secrets"), check("deployments.apps")), (Ok(()), Ok(())));
+        assert_eq!(check("secret"), Err("neither side has a resource 'secret', did you mean 'secrets'?".to_owned()));
+        let left_out = "events are left out of backups: resources.include and resources.exclude say so";
+        assert_eq!(check("events"), Err(left_out.to_owned()));
+        let unsure = account("c", &[], &["x.io/v1"], &[]);
+        let selection = Selection { kinds: vec!["things".parse().unwrap()], ..all() };
+        assert!(check_kinds(&before, &unsure, &selection).is_ok());
+        assert_eq!(told(&before, &unsure, &selection).1, ["x.io/v1: c lacks it: because"]);
+    }
+}

@@ -189,3 +189,198 @@ fn tree(side: &mut dyn Side, resource: &ResourceType, item: Option<&Item>) -> Re
     let tree = Object::parse(&json).and_then(|object| object.tree(&resource.api_version(), &resource.kind));
     tree.map(Some).map_err(|source| Error::Canonical { object: item.key.to_string(), source })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+    use std::rc::Rc;
+
+    use bytes::Bytes;
+    use lifeboat_model::{Digest, ObjectKey};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::super::account::Known;
+    use super::super::side::{Body, key};
+    use super::*;
+
+    fn resource() -> ResourceType {
+        ResourceType {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: "secrets".to_owned(),
+            kind: "Secret".to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: true,
+        }
+    }
+
+    /// Objects by name, each with its value; one without cannot be compared.
+    type Objects = BTreeMap<u8, Option<u8>>;
+
+    #[derive(Debug, Clone, Default)]
+    struct Fake {
+        objects: Objects,
+        /// From which name on the list is not known.
+        known: Option<u8>,
+        names_only: bool,
+        opened: Rc<RefCell<u64>>,
+        place: u8,
+    }
+
+    fn json(name: u8, value: u8) -> Bytes {
+        let object = json!({"metadata": {"name": format!("{name:03}"), "namespace": "a", "labels": {"odd": (name % 2 == 1).to_string()}},
+            "data": {"x": format!("S3CR3T{value}")}});
+        Bytes::from(object.to_string())
+    }
+
+    impl Side for Fake {
+        fn begin(&mut self, _: Option<&Known>, _: &ResourceType) -> Result<()> {
+            self.place = 0;
+            Ok(())
+        }
+
+        fn next(&mut self) -> Result<Option<Item>> {
+            let found =
+                self.objects.range(self.place..).next().filter(|(name, _)| self.known.is_none_or(|end| **name < end));
+            let Some((name, value)) = found else { return Ok(None) };
+            self.place = name + 1;
+            let digest = value.map(|value| Digest::of(&[value]));
+            let body = Body::Here(json(*name, value.unwrap_or_default()));
+            Ok(Some(Item { key: key(&resource(), Some("a"), &format!("{name:03}")), digest, body }))
+        }
+
+        fn json(&mut self, body: &Body) -> Result<Bytes> {
+            *self.opened.borrow_mut() += 1;
+            match body {
+                Body::Here(bytes) => Ok(bytes.clone()),
+                Body::Stored { .. } => unreachable!(),
+            }
+        }
+
+        fn is_sure_without(&self, key: &ObjectKey) -> bool {
+            self.known.is_none_or(|end| key.name < format!("{end:03}"))
+        }
+
+        fn has_contents(&self) -> bool {
+            !self.names_only
+        }
+
+        fn close(&mut self) -> Result<Closing> {
+            let said = |said: bool| said.then(|| "a reason".to_owned());
+            Ok(Closing { trouble: said(self.known.is_some()), names_only: said(self.names_only) })
+        }
+    }
+
+    fn merged(before: &mut Fake, after: &mut Fake, options: &Options) -> (Summary, Vec<Difference>) {
+        let found = RefCell::new(Vec::new());
+        let mut merge = Merge::new(options, Summary::default(), |difference| {
+            found.borrow_mut().push(difference);
+            Ok(())
+        });
+        let pair = Pair::for_test(resource());
+        merge.pair(&pair, before, after).unwrap();
+        (merge.finish(), found.into_inner())
+    }
+
+    fn objects() -> impl Strategy<Value = Objects> {
+        let value = prop_oneof![8 => (0..3_u8).prop_map(Some), 1 => Just(None)];
+        proptest::collection::btree_map(0..30_u8, value, 0..20)
+    }
+
+    fn side() -> impl Strategy<Value = Fake> {
+        let known = prop_oneof![3 => Just(None), 1 => (0..30_u8).prop_map(Some)];
+        (objects(), known).prop_map(|(objects, known)| Fake { objects, known, ..Fake::default() })
+    }
+
+    /// What is known of an object on a side: its value if it is there, and whether that can be said at all.
+    fn seen(side: &Fake, name: u8) -> Option<Option<Option<u8>>> {
+        side.known.is_none_or(|end| name < end).then(|| side.objects.get(&name).copied())
+    }
+
+    proptest! {
+        #[test]
+        fn the_verdicts_are_those_of_a_simple_comparison(mut before in side(), mut after in side()) {
+            let (summary, found) = merged(&mut before, &mut after, &Options::default());
+            let mut expected = Summary::default();
+            let mut names = Vec::new();
+            for name in 0..30 {
+                let change = match (seen(&before, name), seen(&after, name)) {
+                    (Some(Some(Some(_))), Some(None)) => Some(Change::Removed),
+                    (Some(None), Some(Some(Some(_)))) => Some(Change::Added),
+                    (Some(Some(Some(a))), Some(Some(Some(b)))) if a != b => Some(Change::Changed),
+                    (Some(Some(Some(_))), Some(Some(Some(_)))) => {
+                        expected.unchanged += 1;
+                        None
+                    }
+                    // What is not known, or cannot be compared, is no difference.
+                    _ => None,
+                };
+                match change {
+                    Some(Change::Added) => expected.added += 1,
+                    Some(Change::Removed) => expected.removed += 1,
+                    Some(Change::Changed) => expected.changed += 1,
+                    None => {}
+                }
+                names.extend(change.map(|change| (format!("{name:03}"), change)));
+            }
+            prop_assert_eq!(found.iter().map(|found| (found.key.name.clone(), found.change)).collect::<Vec<_>>(), names);
+            let is_partial = before.known.is_some() || after.known.is_some();
+            prop_assert_eq!(summary.uncompared.is_empty(), !is_partial);
+            prop_assert_eq!(Summary { uncompared: Vec::new(), ..summary }, expected);
+        }
+
+        #[test]
+        fn a_side_does_not_differ_from_itself_and_nothing_is_opened(mut side in objects().prop_map(|mut objects| {
+            objects.retain(|_, value| value.is_some());
+            Fake { objects, ..Fake::default() }
+        })) {
+            let opened = Rc::clone(&side.opened);
+            let (summary, found) = merged(&mut side.clone(), &mut side, &Options::default());
+            prop_assert!(summary.is_same() && found.is_empty() && *opened.borrow() == 0);
+        }
+
+        #[test]
+        fn by_name_alone_nothing_is_changed(before in objects(), after in objects()) {
+            let mut sides = [before, after].map(|mut objects| {
+                objects.retain(|_, value| value.is_some());
+                Fake { objects, ..Fake::default() }
+            });
+            let [before, after] = &mut sides;
+            after.names_only = true;
+            let (summary, _) = merged(before, after, &Options::default());
+            let both = before.objects.keys().filter(|name| after.objects.contains_key(name)).count() as u64;
+            prop_assert_eq!((summary.changed, summary.unchanged), (0, 0));
+            prop_assert_eq!(summary.uncompared.iter().map(|line| line.objects).sum::<u64>(), both);
+            prop_assert_eq!(summary.removed + both, before.objects.len() as u64);
+            prop_assert_eq!(summary.added + both, after.objects.len() as u64);
+        }
+
+        #[test]
+        fn no_secret_is_in_a_difference_unless_it_was_asked_for(mut before in side(), mut after in side()) {
+            for secrets in [Secrets::Masked, Secrets::Shown] {
+                let options = Options { detail: Detail::Whole, secrets, ..Options::default() };
+                for difference in merged(&mut before, &mut after, &options).1 {
+                    let text = format!("{difference:?}");
+                    prop_assert_eq!(text.contains("S3CR3T"), secrets == Secrets::Shown, "{}", text);
+                    prop_assert_eq!(difference.fields().len(), usize::from(difference.change == Change::Changed));
+                }
+            }
+        }
+
+        #[test]
+        fn labels_select_on_either_side(mut before in side(), mut after in side()) {
+            let all = merged(&mut before, &mut after, &Options::default());
+            let mut options = Options::default();
+            options.selection.labels = Some("odd=true".parse().unwrap());
+            let odd = merged(&mut before, &mut after, &options);
+            let is_odd = |difference: &&Difference| difference.key.name.parse::<u8>().unwrap() % 2 == 1;
+            prop_assert_eq!(odd.1, all.1.iter().filter(is_odd).cloned().collect::<Vec<_>>());
+            options.selection.labels = Some("odd=false".parse().unwrap());
+            let even = merged(&mut before, &mut after, &options);
+            prop_assert_eq!(odd.0.unchanged + even.0.unchanged, all.0.unchanged);
+        }
+    }
+}
