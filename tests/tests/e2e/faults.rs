@@ -79,7 +79,7 @@ async fn one_of_three_members_of_etcd_dies_while_it_streams() {
 }
 
 /// A cluster with some hundred objects more, and a kubeconfig that goes through a gate.
-async fn behind_a_gate(cluster: &Cluster, bytes: u64) -> (Gate, String) {
+pub(super) async fn behind_a_gate(cluster: &Cluster, bytes: u64) -> (Gate, String) {
     let gate = Gate::before(port_of(&cluster.url()), bytes).await;
     let mut kubeconfig: Value = serde_json::from_slice(&std::fs::read(cluster.kubeconfig()).unwrap()).unwrap();
     kubeconfig["clusters"][0]["cluster"]["server"] = gate.address().into();
@@ -89,7 +89,7 @@ async fn behind_a_gate(cluster: &Cluster, bytes: u64) -> (Gate, String) {
 }
 
 /// `ConfigMaps` of a kilobyte.
-fn many(cluster: &Cluster, prefix: &str, count: usize) {
+pub(super) fn many(cluster: &Cluster, prefix: &str, count: usize) {
     let item = |number| {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"text": "a text ".repeat(150)},
             "metadata": {"name": format!("{prefix}-{number:04}"), "namespace": "default"}})
@@ -98,7 +98,7 @@ fn many(cluster: &Cluster, prefix: &str, count: usize) {
     apply(cluster, prefix, &json!({"apiVersion": "v1", "kind": "List", "items": items}));
 }
 
-async fn kill_api_server(cluster: &Cluster) {
+pub(super) async fn kill_api_server(cluster: &Cluster) {
     let pid = cluster.api_server_pid().unwrap().cast_signed();
     kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
     // A zombie has no executable any more.

@@ -1,17 +1,22 @@
 //! Which objects of the backup a restore is about, from its index alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::{Digest, IndexEntry, ResourceCoverage, ResourceType};
 use tokio::runtime::Handle;
 
+use super::feed::{Fed, Feed};
 use super::plan::{Entry, PlannedKind, Span, Verdict, Withheld};
-use super::request::Request;
+use super::request::{Concurrency, Request};
 use super::target::Target;
+use super::wanted;
 use crate::blocking::run_blocking;
 use crate::browse::OpenBackup;
 use crate::error::{Error, Result};
-use crate::rules;
+use crate::rules::{self, SkipContext};
+use crate::selector::Selection;
 
 /// An object that may be restored.
 #[derive(Debug)]
@@ -20,8 +25,6 @@ pub(super) struct Candidate {
     pub(super) entry: Entry,
     /// The digest of its canonical form in the backup; absent where the backup does not have it.
     pub(super) canonical: Option<Digest>,
-    /// Whether it is wanted, as far as is known.
-    pub(super) wanted: bool,
 }
 
 /// What the index says of a restore.
@@ -39,7 +42,7 @@ impl PlannedKind {
     }
 
     pub(super) fn is(&self, group: &str, resource: &str) -> bool {
-        self.resource.group == group && self.resource.resource == resource
+        is(&self.resource, group, resource)
     }
 }
 
@@ -50,7 +53,6 @@ impl Candidate {
         let name = if is_namespaces(resource) { mapped(entry.name) } else { entry.name };
         Self {
             canonical: Some(entry.canonical),
-            wanted: true,
             entry: Entry {
                 kind,
                 namespace: namespace.map(String::into_boxed_str),
@@ -117,13 +119,61 @@ impl Candidates {
         Ok(this)
     }
 
+    /// A candidate and its kind.
+    pub(super) fn get(&self, number: u32) -> Result<(&Candidate, &PlannedKind)> {
+        let candidate = usize::try_from(number).ok().and_then(|number| self.objects.get(number));
+        let kind = candidate.and_then(|candidate| self.kinds.get(candidate.kind()));
+        candidate.zip(kind).ok_or(Error::Lost("planning"))
+    }
+
+    /// Leaves out what does not fit, where that cannot be told from the index.
+    pub(super) async fn filter(&mut self, open: &OpenBackup, request: &Request) -> Result<()> {
+        if !request.filters_objects() {
+            return Ok(());
+        }
+        let spans = (0_u32..).zip(&self.objects).filter_map(|(number, object)| Some((number, object.entry.source?)));
+        let mut fitting = HashSet::new();
+        let start = |fed: Fed| {
+            let fits = request.fits(&wanted::parse(&fed.json)?)?;
+            Ok(async move { Ok((fed.number, fits)) })
+        };
+        let done = |(number, fits)| {
+            if fits {
+                fitting.insert(number);
+            }
+            Ok(())
+        };
+        Feed::of(open, spans.collect()).run(Concurrency::default(), start, done).await?;
+        let mut number = 0..;
+        self.objects.retain(|_| number.next().is_some_and(|number: u32| fitting.contains(&number)));
+        Ok(())
+    }
+
+    /// The Services of the backup, where there are Endpoints whose fate depends on them.
+    pub(super) async fn services(&self, open: &OpenBackup, request: &Request) -> Result<SkipContext> {
+        let context = Arc::new(Mutex::new(SkipContext::default()));
+        if self.kinds.iter().any(|kind| kind.is("", "endpoints")) {
+            let Ok::<_, Infallible>(services) = "services".parse();
+            let namespaces = request.selection.namespaces.clone();
+            let selection = Selection { kinds: vec![services], namespaces, ..Selection::default() };
+            let resources = open.coverage().resources.iter();
+            let services = resources.map(|known| &known.resource).find(|known| is(known, "", "services")).cloned();
+            let shared = Arc::clone(&context);
+            let observe = move |_: IndexEntry, json: &[u8]| {
+                let object = wanted::parse(json)?;
+                if let Some(services) = &services {
+                    shared.lock().unwrap_or_else(PoisonError::into_inner).observe(services, &object);
+                }
+                Ok(())
+            };
+            open.read(selection, observe).await?;
+        }
+        Ok(context.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
     /// The namespaces that the objects need.
     pub(super) fn namespaces(&self) -> BTreeSet<&str> {
-        self.objects
-            .iter()
-            .filter(|object| object.wanted)
-            .filter_map(|object| object.entry.namespace.as_deref())
-            .collect()
+        self.objects.iter().filter_map(|object| object.entry.namespace.as_deref()).collect()
     }
 
     /// Adds the namespaces that the objects need and that the target does not have, as they are in the backup where
@@ -169,7 +219,7 @@ impl Candidates {
 
     /// Refuses two objects at one place, as a mapping of namespaces can bring about.
     pub(super) fn refuse_collisions(&self) -> Result<()> {
-        let mut places = std::collections::HashSet::with_capacity(self.objects.len());
+        let mut places = HashSet::with_capacity(self.objects.len());
         for object in &self.objects {
             let entry = &object.entry;
             if !places.insert((entry.kind, entry.namespace.as_deref(), &*entry.name)) {
@@ -192,8 +242,12 @@ impl Candidates {
     }
 }
 
+fn is(known: &ResourceType, group: &str, resource: &str) -> bool {
+    known.group == group && known.resource == resource
+}
+
 fn is_namespaces(resource: &ResourceType) -> bool {
-    resource.group.is_empty() && resource.resource == "namespaces"
+    is(resource, "", "namespaces")
 }
 
 /// Namespaces of the backup, by what they are called on the target. Of two that become one, the first counts.
@@ -226,7 +280,7 @@ fn bare(name: &str) -> Candidate {
     let verdict = Verdict::Create { objection: None };
     let entry =
         Entry { kind: 0, namespace: None, name: name.into(), uid: "".into(), source: None, early: false, verdict };
-    Candidate { entry, canonical: None, wanted: true }
+    Candidate { entry, canonical: None }
 }
 
 /// Namespaces, for a backup that has none.

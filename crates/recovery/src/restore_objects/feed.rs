@@ -73,12 +73,11 @@ impl Feed {
         while !(ended && under_way.is_empty()) {
             // Both at once: what is under way has to end for there to be room for what is read.
             let step = tokio::select! {
-                fed = self.queue.recv(), if !ended && under_way.len() < concurrency.get() => match fed {
-                    Some(fed) => start(fed).map(|work| under_way.push(work)),
-                    None => {
-                        ended = true;
-                        Ok(())
-                    }
+                fed = self.queue.recv(), if !ended && under_way.len() < concurrency.get() => if let Some(fed) = fed {
+                    start(fed).map(|work| under_way.push(work))
+                } else {
+                    ended = true;
+                    Ok(())
                 },
                 Some(result) = under_way.next(), if !under_way.is_empty() => result.and_then(&mut done),
             };

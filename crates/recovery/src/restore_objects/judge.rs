@@ -13,7 +13,8 @@ use super::preflight::Needs;
 use super::request::{Concurrency, Request};
 use super::target::Target;
 use super::wanted::{self, Wanted};
-use crate::error::{Error, Result};
+use super::write::is_of_all;
+use crate::error::Result;
 use crate::rules::{self, Links, Owner, SkipContext, Transforms};
 use crate::{OpenBackup, Track};
 
@@ -40,19 +41,20 @@ pub(super) struct Judge<'a> {
     /// Namespaces of the target that are there.
     pub(super) namespaces: HashSet<String>,
     pub(super) outside: Outside,
+    /// The Services of the backup, where that matters.
+    pub(super) services: SkipContext,
 }
 
 /// What was decided.
 struct Judged {
     number: u32,
-    /// Absent where the object is not wanted.
-    verdict: Option<Verdict>,
+    verdict: Verdict,
     early: bool,
 }
 
 impl Judged {
     fn new(number: u32, verdict: Verdict) -> Self {
-        Self { number, verdict: Some(verdict), early: false }
+        Self { number, verdict, early: false }
     }
 }
 
@@ -75,19 +77,18 @@ impl Judge<'_> {
         let mut spans = Vec::new();
         for (number, candidate) in (0_u32..).zip(&mut candidates.objects) {
             let live = self.live.get(&number);
-            if candidate.wanted && self.is_same(candidate.canonical.as_ref(), live) {
-                candidate.entry.verdict = live.map_or_else(|| candidate.entry.verdict.clone(), unchanged);
-            } else if candidate.wanted && matches!(candidate.entry.verdict, Verdict::Create { .. }) {
+            if let Some(live) = live.filter(|live| self.is_same(candidate.canonical.as_ref(), live)) {
+                candidate.entry.verdict = Verdict::Unchanged { live: live.clone() };
+            } else if matches!(candidate.entry.verdict, Verdict::Create { .. }) {
                 spans.extend(candidate.entry.source.map(|span| (number, span)));
             }
         }
-        let mut context = SkipContext::default();
         let mut decided = Vec::new();
         let shared: &Candidates = candidates;
         let start = |fed: Fed| {
             progress.add_objects(1);
             let number = fed.number;
-            let first = self.first(shared, &fed, &mut context, needs)?;
+            let first = self.first(shared, &fed, needs)?;
             Ok(async move {
                 match first {
                     First::Decided(judged) => Ok(judged),
@@ -95,38 +96,34 @@ impl Judge<'_> {
                 }
             })
         };
-        Feed::of(open, spans).run(concurrency, start, |judged| Ok(decided.push(judged))).await?;
+        let done = |judged| {
+            decided.push(judged);
+            Ok(())
+        };
+        Feed::of(open, spans).run(concurrency, start, done).await?;
         for judged in decided {
             let index = usize::try_from(judged.number).unwrap_or(usize::MAX);
             let Some(candidate) = candidates.objects.get_mut(index) else { continue };
             candidate.entry.early = judged.early;
-            match judged.verdict {
-                Some(verdict) => candidate.entry.verdict = verdict,
-                None => candidate.wanted = false,
-            }
+            candidate.entry.verdict = judged.verdict;
         }
         Ok(())
     }
 
     /// Whether what is there equals the backup, as the digests alone say.
-    fn is_same(&self, canonical: Option<&lifeboat_model::Digest>, live: Option<&Live>) -> bool {
+    fn is_same(&self, canonical: Option<&lifeboat_model::Digest>, live: &Live) -> bool {
         let settings = &self.request.settings;
-        !self.request.filters_objects()
-            && settings.patches.is_empty()
+        settings.patches.is_empty()
             && settings.storage_classes.is_empty()
             && settings.namespaces.is_empty()
-            && live.is_some_and(|live| Some(&live.canonical) == canonical)
+            && Some(&live.canonical) == canonical
     }
 
-    /// What the object itself says. Objects come in the order of the restore.
-    fn first(&self, candidates: &Candidates, fed: &Fed, context: &mut SkipContext, needs: &mut Needs) -> Result<First> {
-        let (candidate, kind) = self.lookup(candidates, fed.number)?;
+    /// What the object itself says.
+    fn first(&self, candidates: &Candidates, fed: &Fed, needs: &mut Needs) -> Result<First> {
+        let (candidate, kind) = candidates.get(fed.number)?;
         let object = wanted::parse(&fed.json)?;
-        context.observe(&kind.resource, &object);
-        if !self.is_selected(&object, kind)? {
-            return Ok(First::Decided(Judged { number: fed.number, verdict: None, early: false }));
-        }
-        if let Some(rule) = rules::skip(&kind.resource, &object, context) {
+        if let Some(rule) = rules::skip(&kind.resource, &object, &self.services) {
             let verdict = Verdict::Skipped { rule: rule.number, reason: rule.reason.into() };
             return Ok(First::Decided(Judged::new(fed.number, verdict)));
         }
@@ -135,34 +132,17 @@ impl Judge<'_> {
         Ok(First::Open(Box::new(wanted)))
     }
 
-    fn lookup<'c>(
-        &self,
-        candidates: &'c Candidates,
-        number: u32,
-    ) -> Result<(&'c super::candidates::Candidate, &'c PlannedKind)> {
-        let candidate = usize::try_from(number).ok().and_then(|number| candidates.objects.get(number));
-        let kind = candidate.and_then(|candidate| candidates.kinds.get(candidate.kind()));
-        candidate.zip(kind).ok_or(Error::Lost("planning"))
-    }
-
-    fn is_selected(&self, object: &Value, kind: &PlannedKind) -> Result<bool> {
-        // A namespace is there for what is in it.
-        if kind.is("", "namespaces") && !self.request.selection.wants_type(&kind.resource) {
-            return Ok(true);
-        }
-        self.request.fits(object)
-    }
-
     /// What the target says.
     async fn second(&self, candidates: &Candidates, number: u32, mut wanted: Box<Wanted>, room: Fed) -> Result<Judged> {
-        let (candidate, kind) = self.lookup(candidates, number)?;
+        let (candidate, kind) = candidates.get(number)?;
         let (entry, resource) = (&candidate.entry, kind.target());
         let mut owners = HashMap::new();
         for reference in &wanted.owners {
             let uid = wanted::text(reference, "/uid").to_owned();
-            let owner = match self.uids.contains(uid.as_str()) {
-                true => Owner::Later,
-                false => self.outside.find(self.target, reference, entry.namespace.as_deref()).await?,
+            let owner = if self.uids.contains(uid.as_str()) {
+                Owner::Later
+            } else {
+                self.outside.find(self.target, reference, entry.namespace.as_deref()).await?
             };
             owners.insert(uid, owner);
         }
@@ -174,21 +154,18 @@ impl Judge<'_> {
             return Ok(Judged::new(number, verdict));
         }
         let early = rules::asks_for_addresses(&kind.resource, &wanted.object);
-        let verdict = match self.live.get(&number) {
-            Some(live) => {
-                // Canonically, references do not depend on UIDs.
-                let references = std::mem::take(&mut wanted.owners);
-                wanted.set_owners(references);
-                self.existing(path, kind, live, *wanted).await?
-            }
-            None => {
-                wanted.set_owners(linked.references);
-                let objection = self.dry_create(path, kind, &wanted.object).await?;
-                Verdict::Create { objection }
-            }
+        let verdict = if let Some(live) = self.live.get(&number) {
+            // Canonically, references do not depend on UIDs.
+            let references = std::mem::take(&mut wanted.owners);
+            wanted.set_owners(references);
+            self.existing(path, kind, live, *wanted).await?
+        } else {
+            wanted.set_owners(linked.references);
+            let objection = self.dry_create(path, kind, &wanted.object).await?;
+            Verdict::Create { objection }
         };
         drop(room);
-        Ok(Judged { number, verdict: Some(verdict), early })
+        Ok(Judged { number, verdict, early })
     }
 
     /// Whether it is created as it is to be, and if not, why.
@@ -235,10 +212,6 @@ impl Judge<'_> {
     }
 }
 
-fn unchanged(live: &Live) -> Verdict {
-    Verdict::Unchanged { live: live.clone() }
-}
-
 /// How everything is written. Fields that the target does not know are an error: dropped in silence they would be lost.
 pub(super) fn options(dry_run: bool) -> WriteOptions<'static> {
     WriteOptions { dry_run, field_manager: MANAGER, field_validation: FieldValidation::Strict }
@@ -248,7 +221,7 @@ pub(super) fn options(dry_run: bool) -> WriteOptions<'static> {
 fn objection(asked: std::result::Result<(), KubernetesError>) -> Result<Option<Box<str>>> {
     match asked {
         Ok(()) => Ok(None),
-        Err(error @ (KubernetesError::Unreachable { .. } | KubernetesError::Unauthorized { .. })) => Err(error.into()),
+        Err(error) if is_of_all(&error) => Err(error.into()),
         Err(error) => Ok(Some(crate::chain(&error).into())),
     }
 }

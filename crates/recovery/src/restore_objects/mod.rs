@@ -16,6 +16,7 @@ mod preflight;
 mod prune;
 mod report;
 mod request;
+mod run;
 mod saved;
 mod target;
 mod verify;

@@ -22,13 +22,12 @@ impl Outside {
     pub(super) async fn find(&self, target: &Target, reference: &Value, namespace: Option<&str>) -> Result<Owner> {
         let uid = text(reference, "/uid");
         let known = self.0.lock().await.get(uid).cloned();
-        let found = match known {
-            Some(found) => found,
-            None => {
-                let found = look_for(target, reference, namespace).await?;
-                self.0.lock().await.insert(uid.to_owned(), found.clone());
-                found
-            }
+        let found = if let Some(found) = known {
+            found
+        } else {
+            let found = look_for(target, reference, namespace).await?;
+            self.0.lock().await.insert(uid.to_owned(), found.clone());
+            found
         };
         Ok(found.map_or(Owner::Gone, Owner::There))
     }
@@ -99,7 +98,7 @@ impl Owners {
     /// Whoever is not there by now will not come.
     pub(super) fn settle(&self) {
         self.with(|owners| {
-            owners.values_mut().filter(|owner| **owner == Owner::Later).for_each(|owner| *owner = Owner::Gone)
+            owners.values_mut().filter(|owner| **owner == Owner::Later).for_each(|owner| *owner = Owner::Gone);
         });
     }
 }

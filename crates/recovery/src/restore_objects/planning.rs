@@ -36,6 +36,7 @@ pub async fn plan(
     let (target, candidates) = tokio::join!(Target::learn(cluster), Candidates::select(open, request));
     let (target, mut candidates) = (target?, candidates?);
     check_names(open, request, &candidates).await?;
+    candidates.filter(open, request).await?;
     let there = namespaces(&target, &candidates).await?;
     let missing = candidates.namespaces().into_iter().filter(|name| !there.contains(*name));
     let missing: BTreeSet<String> = missing.map(str::to_owned).collect();
@@ -59,6 +60,7 @@ pub async fn plan(
         uids,
         namespaces: there,
         outside: Outside::default(),
+        services: candidates.services(open, request).await?,
     };
     let mut needs = Needs::default();
     judge.judge(open, &mut candidates, concurrency, progress, &mut needs).await?;
@@ -112,7 +114,7 @@ async fn check_names(open: &OpenBackup, request: &Request, candidates: &Candidat
     let unseen: Vec<&String> = asked.filter(|name| !seen.contains(mapped(name).as_str())).collect();
     if !unseen.is_empty() {
         let known = super::candidates::namespaces_of(open).await?;
-        for name in unseen.into_iter().filter(|name| !known.contains(*name)) {
+        if let Some(name) = unseen.into_iter().find(|name| !known.contains(*name)) {
             let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
             let hint = nearest.map_or_else(String::new, |nearest| format!(", did you mean '{nearest}'?"));
             return Err(Error::NoObject(format!("the backup has no namespace '{name}'{hint}")));
@@ -207,7 +209,7 @@ async fn volumes(target: &Target, candidates: &Candidates) -> Result<Option<BTre
     Ok(Some(volumes))
 }
 
-/// Namespaces that were added for objects of which none is wanted after all.
+/// Leaves out namespaces that were added for objects of which none is restored after all.
 fn drop_lonely_namespaces(candidates: &mut Candidates, request: &Request) {
     let Some(kind) = candidates.kinds.iter().position(|kind| kind.is("", "namespaces")) else { return };
     let wanted = candidates.kinds.get(kind).is_some_and(|kind| request.selection.wants_type(&kind.resource));
@@ -217,19 +219,16 @@ fn drop_lonely_namespaces(candidates: &mut Candidates, request: &Request) {
     let used: HashSet<Box<str>> = candidates
         .objects
         .iter()
-        .filter(|object| object.wanted && object.entry.verdict.acts())
+        .filter(|object| object.entry.verdict.acts())
         .filter_map(|object| object.entry.namespace.clone())
         .collect();
-    for object in candidates.objects.iter_mut().filter(|object| object.kind() == kind) {
-        object.wanted &= used.contains(&object.entry.name);
-    }
+    candidates.objects.retain(|object| object.kind() != kind || used.contains(&object.entry.name));
 }
 
 /// Puts a plan together: by wave, then as the backup has the objects; what is pruned comes last, in reverse.
 fn assemble(header: Header, candidates: Candidates, mut pruned: Vec<Candidate>) -> Plan {
-    let Candidates { kinds, objects, .. } = candidates;
+    let Candidates { kinds, mut objects, .. } = candidates;
     let wave = |object: &Candidate| kinds.get(object.kind()).map(|kind| kind.wave);
-    let mut objects: Vec<Candidate> = objects.into_iter().filter(|object| object.wanted).collect();
     objects.sort_by_key(|object| (wave(object), !object.entry.early, object.kind()));
     pruned.sort_by_key(|object| std::cmp::Reverse((wave(object), object.kind())));
     let mut entries: Vec<_> = objects.into_iter().chain(pruned).map(|object| object.entry).collect();

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::plan::{Entry, Finding, Mode, Plan, PlannedKind, Verdict};
 use super::target::Target;
 use super::wanted::text;
+use super::write::is_of_all;
 use crate::error::{Error, Result};
 
 /// Things of the target that objects of a plan name, each with the first object that does.
@@ -97,7 +98,13 @@ pub(super) async fn findings(plan: &Plan, target: &Target, needs: &Needs) -> Res
     found.extend(versions(plan));
     let acts = plan.entries.iter().any(|entry| entry.verdict.acts());
     if acts {
-        found.extend(permissions(plan, target).await?);
+        found.extend(match permissions(plan, target).await {
+            // Webhooks can be in the way of the question itself.
+            Err(Error::Kubernetes(error)) if !is_of_all(&error) => {
+                vec![finding(false, "permission", format!("permissions are not known: {}", crate::chain(&error)))]
+            }
+            found => found?,
+        });
         found.extend(classes(plan, target, needs).await?);
         found.extend(super::admission::findings(plan, target, &needs.workloads).await?);
     }
@@ -162,7 +169,7 @@ async fn permissions(plan: &Plan, target: &Target) -> Result<Vec<Finding>> {
     }
     let question = |(kind, verb): (u32, &'static str), namespace: &str| {
         let kind = usize::try_from(kind).ok().and_then(|kind| plan.header.kinds.get(kind));
-        let resource = kind.map(|kind| kind.resource.group_resource()).unwrap_or_else(|| String::new().into());
+        let resource = kind.map_or_else(|| String::new().into(), |kind| kind.resource.group_resource());
         Access {
             verb,
             group: resource.group,

@@ -66,7 +66,6 @@ pub(super) async fn surplus(
         }
         surplus.extend(found.into_iter().map(|listed| Candidate {
             canonical: None,
-            wanted: true,
             entry: Entry {
                 kind: u32::try_from(number).unwrap_or(u32::MAX),
                 namespace: listed.namespace,

@@ -89,7 +89,7 @@ impl Plan {
     /// When the file cannot be read, is none of a plan, or was changed since.
     pub fn load(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(Error::io("open", path))?;
-        Ok(read_plan(&mut Lines::new(file, path))?)
+        read_plan(&mut Lines::new(file, path))
     }
 }
 

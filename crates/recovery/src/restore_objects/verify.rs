@@ -44,14 +44,16 @@ pub(super) async fn unchanged(target: &Target, plan: &Plan) -> Result<()> {
 
 /// How an object is not as planned.
 fn change(verdict: &Verdict, live: Option<&Live>) -> Option<&'static str> {
-    match (verdict.live(), live) {
-        (None, None) => None,
-        (None, Some(_)) => Some("is there now"),
-        (Some(_), None) => Some("is gone"),
-        (Some(planned), Some(live)) if planned.uid != live.uid => Some("is another one"),
-        // What is left as it is may become anything.
-        (Some(_), Some(_)) if matches!(verdict, Verdict::Leave { .. }) => None,
-        (Some(planned), Some(live)) if planned.canonical != live.canonical => Some("was changed"),
-        (Some(_), Some(_)) => None,
+    let (planned, live) = match (verdict.live(), live) {
+        (None, None) => return None,
+        (None, Some(_)) => return Some("is there now"),
+        (Some(_), None) => return Some("is gone"),
+        (Some(planned), Some(live)) => (planned, live),
+    };
+    if planned.uid != live.uid {
+        return Some("is another one");
     }
+    // What is left as it is may become anything.
+    let matters = !matches!(verdict, Verdict::Leave { .. });
+    (matters && planned.canonical != live.canonical).then_some("was changed")
 }

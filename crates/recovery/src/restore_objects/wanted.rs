@@ -124,6 +124,14 @@ pub(super) fn digest(object: &Value, resource: &ResourceType) -> Result<lifeboat
     digest.map_err(incomparable)
 }
 
+/// The canonical form of an object.
+pub(super) fn canonical(object: &Value, resource: &ResourceType) -> Result<Value> {
+    let json = bytes(object);
+    let incomparable = |source| Error::Canonical { object: resource.group_resource().to_string(), source };
+    let parsed = Object::parse(&json).and_then(|parsed| parsed.canonical(&resource.api_version(), &resource.kind));
+    parse(&parsed.map_err(incomparable)?)
+}
+
 /// A text of an object.
 pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
     object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifeboat_kubernetes::{Cluster, DeleteOptions, Deletion, Error as KubernetesError, ObjectPath, Propagation};
-use lifeboat_model::BackupId;
+use lifeboat_model::{BackupId, differences};
 use serde_json::Value;
 
 use super::judge::options;
@@ -15,6 +15,8 @@ use crate::rules::{self, RESTORED_FROM};
 
 /// How often an object that others change at the same time is tried.
 const ATTEMPTS: usize = 4;
+/// Fields that the target altered and that are named, at most.
+const FIELDS: usize = 5;
 /// How long an object may take to be gone, its finalizers included.
 const GONE: Duration = Duration::from_mins(1);
 
@@ -43,7 +45,7 @@ impl From<KubernetesError> for Failure {
 }
 
 /// Whether a failure would be the same for every object.
-fn is_of_all(error: &KubernetesError) -> bool {
+pub(super) fn is_of_all(error: &KubernetesError) -> bool {
     match error {
         KubernetesError::Unreachable { .. } | KubernetesError::Unauthorized { .. } => true,
         KubernetesError::Uncertain { source, .. } => is_of_all(source),
@@ -111,6 +113,7 @@ impl Writer<'_> {
                 Ok(answer) => {
                     let mut written = Written::new(Step::Created, wanted::parse(&answer.object)?);
                     written.differences.extend(released);
+                    written.differences.extend(self.altered(&object, &written.object)?);
                     return Ok(written);
                 }
                 Err(KubernetesError::AlreadyExists { .. }) => return self.exists(object).await,
@@ -126,6 +129,25 @@ impl Writer<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// What the target made of an object besides what follows from the rules: defaults, admission.
+    fn altered(&self, sent: &Value, stored: &Value) -> Result<Option<String>, Failure> {
+        let resource = self.path.resource;
+        if wanted::digest(sent, resource)? == wanted::digest(stored, resource)? {
+            return Ok(None);
+        }
+        let (sent, stored) = (wanted::canonical(sent, resource)?, wanted::canonical(stored, resource)?);
+        let fields = differences(&sent, &stored).into_iter().filter(|change| {
+            let unescaped = |segment: &str| segment.replace("~1", "/").replace("~0", "~");
+            let path: Vec<String> = change.path.pointer().split('/').skip(1).map(unescaped).collect();
+            rules::allowed(resource, &path, true).is_none()
+        });
+        let fields: Vec<String> = fields.map(|change| change.path.to_string()).collect();
+        let named = fields.get(..FIELDS).unwrap_or(&fields).join(", ");
+        let more = fields.len().saturating_sub(FIELDS);
+        let more = if more > 0 { format!(" and {more} more fields") } else { String::new() };
+        Ok((!fields.is_empty()).then(|| format!("the target made another of {named}{more}")))
     }
 
     /// It is there, though it was to be created: written by ourselves before a crash, or made by the target itself.
@@ -170,7 +192,11 @@ impl Writer<'_> {
                 }
             }
             match self.cluster.replace(self.path, wanted::bytes(&object), options(false)).await {
-                Ok(answer) => return Ok(Written::new(Step::Applied, wanted::parse(&answer.object)?)),
+                Ok(answer) => {
+                    let mut written = Written::new(Step::Applied, wanted::parse(&answer.object)?);
+                    written.differences.extend(self.altered(&object, &written.object)?);
+                    return Ok(written);
+                }
                 Err(error @ KubernetesError::Conflict { .. }) => last = Some(error),
                 Err(error) => return Err(error.into()),
             }
