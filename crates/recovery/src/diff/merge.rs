@@ -295,9 +295,22 @@ mod tests {
         (objects(), known).prop_map(|(objects, known)| Fake { objects, known, ..Fake::default() })
     }
 
-    /// What is known of an object on a side: its value if it is there, and whether that can be said at all.
-    fn seen(side: &Fake, name: u8) -> Option<Option<Option<u8>>> {
-        side.known.is_none_or(|end| name < end).then(|| side.objects.get(&name).copied())
+    /// What can be said of an object on a side.
+    #[derive(Clone, Copy)]
+    enum Seen {
+        Unknown,
+        Absent,
+        Unreadable,
+        Value(u8),
+    }
+
+    fn seen(side: &Fake, name: u8) -> Seen {
+        match side.objects.get(&name) {
+            _ if side.known.is_some_and(|end| name >= end) => Seen::Unknown,
+            None => Seen::Absent,
+            Some(None) => Seen::Unreadable,
+            Some(Some(value)) => Seen::Value(*value),
+        }
     }
 
     proptest! {
@@ -308,10 +321,10 @@ mod tests {
             let mut names = Vec::new();
             for name in 0..30 {
                 let change = match (seen(&before, name), seen(&after, name)) {
-                    (Some(Some(Some(_))), Some(None)) => Some(Change::Removed),
-                    (Some(None), Some(Some(Some(_)))) => Some(Change::Added),
-                    (Some(Some(Some(a))), Some(Some(Some(b)))) if a != b => Some(Change::Changed),
-                    (Some(Some(Some(_))), Some(Some(Some(_)))) => {
+                    (Seen::Value(_), Seen::Absent) => Some(Change::Removed),
+                    (Seen::Absent, Seen::Value(_)) => Some(Change::Added),
+                    (Seen::Value(a), Seen::Value(b)) if a != b => Some(Change::Changed),
+                    (Seen::Value(_), Seen::Value(_)) => {
                         expected.unchanged += 1;
                         None
                     }
