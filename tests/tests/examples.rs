@@ -117,7 +117,7 @@ async fn every_example_runs() {
 }
 
 /// The commands whose JSON is held to the page, to be run in a prepared folder.
-const COMMANDS: [&str; 15] = [
+const COMMANDS: &[&str] = &[
     "version",
     "doctor",
     "key show --identity recovery.key",
@@ -133,6 +133,9 @@ const COMMANDS: [&str; 15] = [
     "backup search latest true --namespace shop --identity recovery.key",
     "backup download latest --to files --identity recovery.key",
     "restore etcd latest --data-dir etcd --identity recovery.key --yes",
+    "drill run latest --tier 1 --identity recovery.key",
+    "drill list",
+    "drill show latest --identity recovery.key",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

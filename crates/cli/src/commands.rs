@@ -10,7 +10,7 @@ mod restore;
 mod version;
 
 use crate::app::App;
-use crate::args::{DrillCommand, BackupCommand, Command, KeyCommand, RestoreCommand};
+use crate::args::{BackupCommand, Command, DrillCommand, KeyCommand, RestoreCommand};
 use crate::error::Result;
 use crate::exit::ExitCode;
 

@@ -2,8 +2,10 @@
 //! code, and that the docs tell the truth as far as a program can judge.
 
 pub(crate) mod book;
+mod drills;
 mod format;
 mod layering;
+mod rules;
 mod schema;
 mod tidiness;
 
