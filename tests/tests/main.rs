@@ -3,6 +3,7 @@
 
 mod e2e;
 mod examples;
+mod fidelity;
 mod house;
 mod program;
 mod promises;

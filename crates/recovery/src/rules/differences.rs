@@ -106,8 +106,7 @@ pub const DIFFERENCES: &[Difference] = &[
         rules: &[230],
         kinds: &[kinds::JOB],
         fields: &[
-            &["spec", "selector", "matchLabels", "controller-uid"],
-            &["spec", "selector", "matchLabels", "batch.kubernetes.io/controller-uid"],
+            &["spec", "selector"],
             &["spec", "template", "metadata", "labels", "controller-uid"],
             &["spec", "template", "metadata", "labels", "batch.kubernetes.io/controller-uid"],
         ],
