@@ -1,5 +1,6 @@
 //! What Lifeboat promises: a file for each promise, named after it.
 
+mod a_plan_is_a_plan;
 mod authentic;
 mod flat_memory;
 mod gaps_are_loud;
