@@ -23,6 +23,13 @@ pub(crate) struct Write<'a> {
     pub(crate) verb: &'static str,
 }
 
+impl Write<'_> {
+    /// Nobody knows whether it was done.
+    fn uncertain(&self, source: Error) -> Error {
+        Error::Uncertain { object: self.path.to_string(), verb: self.verb, source: Box::new(source) }
+    }
+}
+
 /// Says what came of a write, from the object as it was found, or from its absence; `None` where it was not done.
 pub(crate) type Settle<'a, T> = dyn Fn(Option<&Evidence>) -> Result<Option<T>, Error> + Sync + 'a;
 
@@ -38,14 +45,19 @@ struct Attempt<'a> {
 }
 
 impl Cluster {
-    /// Sends a write that may be done more than once, again after passing faults.
-    pub(crate) async fn repeat(&self, write: &Write<'_>) -> Result<Answer, Error> {
+    /// Sends a write that may be done more than once, or in a dry run never, again after passing faults.
+    pub(crate) async fn repeat(&self, write: &Write<'_>, dry_run: bool) -> Result<Answer, Error> {
         let mut attempts = Attempts::new(self.retry);
+        let mut doubtful = false;
         loop {
             let began = Instant::now();
-            match self.send_write(write).await {
+            let error = match self.send_write(write).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => attempts.pause(error, began).await?,
+                Err(error) => error,
+            };
+            doubtful |= error.may_be_done() && !dry_run;
+            if let Err(error) = attempts.pause(error, began).await {
+                return Err(if doubtful && error.is_transient() { write.uncertain(error) } else { error });
             }
         }
     }
@@ -134,7 +146,6 @@ impl Attempt<'_> {
         {
             return Ok(result);
         }
-        let Write { path, verb, .. } = *self.write;
-        Err(Error::Uncertain { object: path.to_string(), verb, source: Box::new(error) })
+        Err(self.write.uncertain(error))
     }
 }

@@ -6,10 +6,10 @@
 //! or listed is always said ([`Discovery::failures`], [`ListEvent::Failed`]), so that the caller can make it a gap.
 //!
 //! [`Cluster::create`], [`Cluster::replace`], [`Cluster::merge_patch`] and [`Cluster::delete`] write one object at an
-//! [`ObjectPath`]. Each is tried again after passing faults, with the waits that the API server asks for; where it is not
-//! known whether a write was done, the object itself is asked before anything is repeated. [`Error`] tells apart what a
-//! caller would answer differently. [`Cluster::wait_until`] waits by a watch, [`Cluster::may`] asks for permissions, and
-//! a [`LeaseLock`] keeps others out.
+//! [`ObjectPath`]. Each is tried again after passing faults, with the waits that the API server asks for; where it is
+//! not known whether a write was done, the object itself is asked before anything is repeated. [`Error`] tells apart
+//! what a caller would answer differently. [`Cluster::wait_until`] waits by a watch, [`Cluster::may`] asks for
+//! permissions, and a [`LeaseLock`] keeps others out.
 //!
 //! Connections are HTTP/1.1, one for each request under way. The API server's CPU bounds the rate of writes: it was the
 //! same over HTTP/2, be it on one connection or on several.

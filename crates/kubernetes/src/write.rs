@@ -31,8 +31,8 @@ pub enum FieldValidation {
 pub struct WriteOptions<'a> {
     /// Only ask what would come of it: everything but storing is done, admission included.
     pub dry_run: bool,
-    /// Who writes, as `managedFields` have it; at most 128 characters. A write whose answer was lost is known by it, so it is to be
-    /// one that nobody else uses.
+    /// Who writes, as `managedFields` have it; at most 128 characters. A write whose answer was lost is known by it, so
+    /// it is to be one that nobody else uses.
     pub field_manager: &'a str,
     /// What to do with unknown fields.
     pub field_validation: FieldValidation,
@@ -153,7 +153,7 @@ impl Cluster {
         let url = path.collection()? + &options.query();
         let write = Write { method: Method::POST, url, content_type: JSON, body, path, verb: "create" };
         if options.dry_run {
-            return self.repeat(&write).await.map(Written::from);
+            return self.repeat(&write, options.dry_run).await.map(Written::from);
         }
         let settle = |evidence: Option<&Evidence>| settle::create(evidence, options.field_manager);
         self.settle(&write, Written::from, &settle).await
@@ -196,7 +196,7 @@ impl Cluster {
         let write = Write { method: Method::PUT, url, content_type: JSON, body, path, verb: "update" };
         // Without a version the last one to write wins, and writing the same again changes nothing.
         if options.dry_run || replaced.is_empty() {
-            return self.repeat(&write).await.map(Written::from);
+            return self.repeat(&write, options.dry_run).await.map(Written::from);
         }
         let wanted = Wanted { body: &write.body, part, replaced: &replaced, manager: options.field_manager };
         let settle = |evidence: Option<&Evidence>| settle::replace(evidence, wanted);
@@ -217,7 +217,7 @@ impl Cluster {
         let url = path.item()? + &options.query();
         let content_type = "application/merge-patch+json";
         let write = Write { method: Method::PATCH, url, content_type, body: change, path, verb: "patch" };
-        self.repeat(&write).await.map(Written::from)
+        self.repeat(&write, options.dry_run).await.map(Written::from)
     }
 
     /// Deletes an object. [`Error::NotFound`] says that it was not there, and [`Error::Conflict`] that there is
@@ -226,7 +226,7 @@ impl Cluster {
         let body = options.body().into();
         let write = Write { method: Method::DELETE, url: path.item()?, content_type: JSON, body, path, verb: "delete" };
         if options.dry_run {
-            return self.repeat(&write).await.map(|answer| settle::deletion(&answer.body));
+            return self.repeat(&write, options.dry_run).await.map(|answer| settle::deletion(&answer.body));
         }
         let settle = |evidence: Option<&Evidence>| settle::delete(evidence, options.uid);
         self.settle(&write, |answer| settle::deletion(&answer.body), &settle).await

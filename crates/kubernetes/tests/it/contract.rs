@@ -181,7 +181,7 @@ fn existing() -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
     fn a_creation_is_told_as_what_it_was(script in scripts(), exists in any::<bool>()) {

@@ -200,6 +200,16 @@ async fn an_outcome_that_nobody_can_tell_is_uncertain() {
     assert_eq!(requests.iter().filter(|request| *request == "try").count(), 1, "never repeated blindly");
     assert!(requests.len() > 1);
 
+    // A patch may be repeated, and is in vain.
+    let fake = Fake::start_with(BRIEF, move |_| trouble()).await;
+    let maps = config_maps();
+    let at = path(&maps, "default", "a");
+    let patched = fake.cluster.merge_patch(at, "{}".into(), WRITE).await;
+    assert!(matches!(patched, Err(Error::Uncertain { verb: "patch", .. })), "{patched:?}");
+    let dry = WriteOptions { dry_run: true, ..WRITE };
+    let patched = fake.cluster.merge_patch(at, "{}".into(), dry).await;
+    assert!(matches!(patched, Err(Error::Server { status: 500, .. })), "nothing can have been done: {patched:?}");
+
     // Nobody may look.
     let forbidden = Reply::status(403, "Forbidden", "configmaps is forbidden: User \"a\" cannot get resource");
     let (written, _) =
