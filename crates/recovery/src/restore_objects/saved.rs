@@ -282,3 +282,162 @@ fn write_notes(mut file: File, path: &Path, notes: &mpsc::Receiver<Done>) -> Res
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lifeboat_model::ResourceType;
+    use proptest::prelude::*;
+
+    use super::super::plan::{Finding, Live, Mode, PatchSource, PlannedKind, Settings, Span, Verdict, Withheld};
+    use super::*;
+
+    fn kind(resource: &str, served: Option<&str>) -> PlannedKind {
+        let resource = ResourceType {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            kind: resource.to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: true,
+        };
+        PlannedKind { resource, served: served.map(str::to_owned), wave: 3, wave_name: "some".to_owned() }
+    }
+
+    fn verdicts() -> impl Strategy<Value = Verdict> {
+        let live = || "[a-f0-9-]{0,36}".prop_map(|uid| Live { canonical: Digest::of(uid.as_bytes()), uid: uid.into() });
+        let text = || "\\PC{0,20}".prop_map(String::into_boxed_str);
+        prop_oneof![
+            proptest::option::of(text()).prop_map(|objection| Verdict::Create { objection }),
+            live().prop_map(|live| Verdict::Unchanged { live }),
+            live().prop_map(|live| Verdict::Leave { live }),
+            (live(), proptest::option::of(text())).prop_map(|(live, objection)| Verdict::Apply { live, objection }),
+            live().prop_map(|live| Verdict::Recreate { live }),
+            live().prop_map(|live| Verdict::Prune { live }),
+            (any::<u32>(), text()).prop_map(|(rule, reason)| Verdict::Skipped { rule, reason }),
+            text().prop_map(|reason| Verdict::Blocked { reason }),
+        ]
+    }
+
+    fn entries() -> impl Strategy<Value = Entry> {
+        let place = (0_u32..2, proptest::option::of("[a-z]{1,5}"), "\\PC{1,10}", "[a-f0-9-]{0,36}");
+        let source = proptest::option::of((any::<u64>(), any::<u64>()));
+        (place, source, any::<bool>(), verdicts()).prop_map(|((kind, namespace, name, uid), source, early, verdict)| {
+            Entry {
+                kind,
+                namespace: namespace.map(String::into_boxed_str),
+                name: name.into(),
+                uid: uid.into(),
+                source: source.map(|(offset, length)| Span { offset, length }),
+                early,
+                verdict,
+            }
+        })
+    }
+
+    fn plan(entries: Vec<Entry>) -> Plan {
+        let patch = PatchSource { name: "fix.yaml".to_owned(), text: "patches: []\n".to_owned() };
+        let settings = Settings {
+            mode: Mode::Apply,
+            namespaces: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            patches: vec![patch],
+            ..Settings::default()
+        };
+        let header = Header {
+            schema: SCHEMA.to_owned(),
+            backup: "20261121T044500Z-k3f9qz".parse().unwrap(),
+            manifest: Digest::of(b"manifest"),
+            backup_cluster: "one".to_owned(),
+            target_cluster: "two".to_owned(),
+            rules: 1,
+            settings,
+            kinds: vec![kind("secrets", Some("v1")), kind("boats", None)],
+            owners: BTreeMap::from([("old".to_owned(), "new".to_owned())]),
+            volumes: None,
+            withheld: vec![Withheld { resource: "events".to_owned(), objects: 3, rule: 9, reason: "why".to_owned() }],
+            findings: vec![Finding { blocks: false, code: "quota".to_owned(), message: "what".to_owned() }],
+        };
+        Plan { header, entries }
+    }
+
+    fn entry(name: &str) -> Entry {
+        let verdict = Verdict::Create { objection: None };
+        Entry { kind: 0, namespace: None, name: name.into(), uid: "u".into(), source: None, early: false, verdict }
+    }
+
+    #[test]
+    fn a_plan_is_never_written_over_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan");
+        std::fs::write(&path, "precious").unwrap();
+        plan(Vec::new()).save(&path).unwrap_err();
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_plan_reads_back(entries in proptest::collection::vec(entries(), 0..6)) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("plan");
+            let plan = plan(entries);
+            plan.save(&path).unwrap();
+            let back = Plan::load(&path).unwrap();
+            prop_assert_eq!(back.hash(), plan.hash());
+            prop_assert_eq!(back, plan);
+        }
+
+        /// No altered plan is taken for one.
+        #[test]
+        fn a_plan_that_was_altered_is_none(
+            entries in proptest::collection::vec(entries(), 1..4), at in any::<prop::sample::Index>(), bit in 0_u8..8,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("plan");
+            let plan = plan(entries);
+            plan.save(&path).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+            std::fs::write(&path, &bytes).unwrap();
+            // What reads back all the same, such as the hash in capitals, says the same.
+            if let Ok(back) = Plan::load(&path) {
+                prop_assert_eq!(back, plan);
+            }
+        }
+
+        /// Wherever a crash cuts a journal off, what was noted before is known, and the journal goes on from there.
+        #[test]
+        fn a_journal_that_is_cut_off_goes_on(cut in any::<prop::sample::Index>(), count in 1_u32..8) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal");
+            let plan = plan((0..9).map(|number| entry(&number.to_string())).collect());
+            let note = |entry: u32| Done { entry, step: Step::Created, uid: entry.to_string().into() };
+            let mut journal = Journal::begin(&plan, &path).unwrap();
+            let begun = std::fs::metadata(&path).unwrap().len();
+            for number in 0..count {
+                journal.note(note(number)).unwrap();
+            }
+            journal.note(Done { entry: 0, step: Step::OwnersPending, uid: "".into() }).unwrap();
+            journal.close().unwrap();
+            let whole = std::fs::metadata(&path).unwrap().len();
+            let cut = begun + cut.index(usize::try_from(whole - begun).unwrap() + 1) as u64;
+            File::options().write(true).open(&path).unwrap().set_len(cut).unwrap();
+
+            let unfinished = Unfinished::read(&path).unwrap();
+            let known = u32::try_from(unfinished.done()).unwrap();
+            prop_assert!(known <= count);
+            prop_assert!((0..known).all(|number| unfinished.done.get(&number) == Some(&note(number))));
+            prop_assert_eq!(unfinished.pending.len(), usize::from(cut == whole));
+            let mut journal = Journal::go_on(&unfinished).unwrap();
+            journal.note(note(8)).unwrap();
+            journal.close().unwrap();
+            let again = Unfinished::read(&path).unwrap();
+            prop_assert_eq!(again.done(), unfinished.done() + 1);
+            prop_assert_eq!(again.plan, plan);
+        }
+    }
+}
