@@ -71,7 +71,7 @@ pub(super) fn compare(before: &Objects, after: &Objects, plan: &Plan, shapes: &[
     for (key, found) in after.iter().filter(|(key, _)| !before.contains_key(*key)) {
         let by_itself = rules::skip_type(&found.resource).is_some()
             || rules::skip(&found.resource, &found.object, &context).is_some()
-            || (controllers && is_controlled(&found.object));
+            || (controllers && is_made_again(found));
         if !by_itself {
             verdicts.problems.push(format!("{key} was not there before"));
         }
@@ -81,10 +81,11 @@ pub(super) fn compare(before: &Objects, after: &Objects, plan: &Plan, shapes: &[
     verdicts
 }
 
-fn is_controlled(object: &Value) -> bool {
-    object["metadata"]["ownerReferences"]
-        .as_array()
-        .is_some_and(|owners| owners.iter().any(|owner| owner["controller"] == true))
+/// Whether a controller made it, and makes it anew under another name where it is gone.
+fn is_made_again(found: &Taken) -> bool {
+    let owners = found.object["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+    let controlled = owners.into_iter().any(|owner| owner["controller"] == true);
+    controlled && ["pods", "endpointslices"].contains(&found.resource.resource.as_str())
 }
 
 /// The rules by which objects are left out, as the plan says.

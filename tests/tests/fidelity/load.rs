@@ -103,6 +103,14 @@ impl Loader<'_> {
             Act::Delete => {
                 self.request(Method::DELETE, path, &json!({})).await;
             }
+            Act::Settle => {
+                until(path, async || {
+                    let object = self.request(Method::GET, path, &Value::Null).await;
+                    let seen = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+                    (seen && object["status"]["replicas"] == object["spec"]["replicas"]).then_some(())
+                })
+                .await;
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 //! same each time; `LIFEBOAT_TEST_FIDELITY_CASES` asks for more of them, and `LIFEBOAT_TEST_SEED` for others.
 
 mod compare;
+mod controllers;
 mod load;
 mod regressions;
 mod shape;

@@ -39,6 +39,8 @@ pub(crate) enum Act {
     Patch(Value),
     /// Deleted; a finalizer keeps it.
     Delete,
+    /// Waited for until its controller has seen it.
+    Settle,
 }
 
 /// An object to be made.

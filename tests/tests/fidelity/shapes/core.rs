@@ -33,9 +33,19 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     (maps, secrets, dressed(fixed)).prop_map(|(maps, secrets, fixed)| [maps, secrets, fixed].concat())
 }
 
-/// The namespaces alone.
-pub(crate) fn namespaces_only() -> impl Strategy<Value = Vec<Shape>> {
-    dressed(namespaces())
+/// What controllers fill in, count, and apply to pods.
+pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
+    let account =
+        Shape::new("v1", "serviceaccounts", "ServiceAccount", Some("shop"), "ci", json!({})).stage(Stage::First);
+    let token = json!({"type": TOKEN, "metadata": {"annotations": {"kubernetes.io/service-account.name": "ci"}}});
+    let token = Shape::new("v1", "secrets", "Secret", Some("shop"), "ci-by-hand", token);
+    let bare = json!({"metadata": {"labels": {"app": "bare"}}, "spec": {"serviceAccountName": "ci"}});
+    let bare = Shape::new("v1", "pods", "Pod", Some("shop"), "bare", json!({"spec": pod_spec()})).with(bare);
+    let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}]}});
+    let limits = Shape::new("v1", "limitranges", "LimitRange", Some("shop"), "defaults", limits).stage(Stage::Limits);
+    let quota = json!({"spec": {"hard": {"pods": "40", "configmaps": "1", "requests.cpu": "9", "count/deployments.apps": "2"}}});
+    let quota = Shape::new("v1", "resourcequotas", "ResourceQuota", Some("shop"), "exact", quota).stage(Stage::Limits);
+    dressed([namespaces(), vec![account, token, bare, limits, quota]].concat())
 }
 
 fn namespaces() -> Vec<Shape> {

@@ -28,9 +28,10 @@ pub(crate) fn cluster() -> impl Strategy<Value = Vec<Shape>> {
     families.prop_map(|(a, b, c, d, e, f, g, h)| [a, b, c, d, e, f, g, h].concat())
 }
 
-/// As above, without what controllers would act upon: volumes that are said to be bound, tokens, objects that say who
-/// controls them and are not made so.
+/// What Kubernetes' controllers act upon, and will again: rollouts, volumes that are bound, tokens that are filled in,
+/// endpoints, quotas that are counted.
 pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
-    let families = (core::namespaces_only(), workloads::rolling(), access::shapes(), custom::shapes());
-    families.prop_map(|(a, b, c, d)| [a, b, c, d].concat())
+    let families =
+        (core::controlled(), network::controlled(), storage::controlled(), workloads::controlled(), access::shapes());
+    families.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].concat())
 }

@@ -11,6 +11,15 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         .prop_flat_map(|(address, port)| dressed([services(address, 31_000 + port), endpoints(), others()].concat()))
 }
 
+/// Services that select pods, for which endpoints are made.
+pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
+    dressed(vec![
+        service("web", json!({})),
+        service("headless", json!({"clusterIP": "None"})),
+        service("selectorless", json!({"selector": null})),
+    ])
+}
+
 fn service(name: &str, spec: Value) -> Shape {
     let content = json!({"spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80}]}});
     Shape::new("v1", "services", "Service", Some("shop"), name, content).with(json!({"spec": spec}))

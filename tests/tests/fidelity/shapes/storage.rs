@@ -12,6 +12,21 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     dressed([classes(), volumes(), claims()].concat())
 }
 
+/// A volume and its claim, which a controller binds, each by the other's name.
+pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
+    let volume = json!({"spec": {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+        "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
+    let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "kept",
+        "resources": {"requests": {"storage": "1Gi"}}}});
+    let provisioned = json!({"provisioner": "disk.example.com"});
+    dressed(vec![
+        Shape::new("v1", "persistentvolumes", "PersistentVolume", None, "kept", volume),
+        Shape::new("v1", "persistentvolumeclaims", "PersistentVolumeClaim", Some("shop"), "kept", claim)
+            .keeps(&["/spec/volumeName"]),
+        Shape::new(GROUP, "storageclasses", "StorageClass", None, "gold", provisioned).stage(Stage::First),
+    ])
+}
+
 fn classes() -> Vec<Shape> {
     let class = |name: &str, content: Value| {
         Shape::new(GROUP, "storageclasses", "StorageClass", None, name, content).stage(Stage::First)

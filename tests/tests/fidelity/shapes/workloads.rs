@@ -12,12 +12,18 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
         .prop_flat_map(|(replicas, paused)| dressed([owners(replicas, paused), jobs(), others(), classes()].concat()))
 }
 
-/// What controllers may act upon: they roll out, and hold pods.
-pub(crate) fn rolling() -> impl Strategy<Value = Vec<Shape>> {
-    (1_u8..4).prop_map(|replicas| {
-        let mut shapes = vec![classes(), owners(replicas, false)].concat();
-        shapes.retain(|shape| shape.resource != "statefulsets");
-        shapes
+/// What makes pods: two Deployments, of which one is rolled out again, and one of each other kind.
+pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
+    (1_u8..4).prop_flat_map(|replicas| {
+        let second = json!({"spec": {"template": {"metadata": {"annotations": {"note": "second"}}}}});
+        let mut shapes = owners(replicas, false);
+        shapes.retain(|shape| shape.resource != "controllerrevisions");
+        for shape in shapes.iter_mut().filter(|shape| shape.name == "web") {
+            shape.acts.push(Act::Settle);
+            shape.acts.push(Act::Patch(second.clone()));
+        }
+        let jobs = jobs().into_iter().filter(|shape| ["automatic", "nightly"].contains(&shape.name.as_str()));
+        dressed(shapes.into_iter().chain(jobs).collect())
     })
 }
 
