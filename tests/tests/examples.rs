@@ -130,6 +130,7 @@ const COMMANDS: &[&str] = &[
     "backup verify",
     "backup verify --identity recovery.key",
     "backup objects --namespace shop --identity recovery.key",
+    "backup diff latest --live --identity recovery.key",
     "backup search latest true --namespace shop --identity recovery.key",
     "backup download latest --to files --identity recovery.key",
     "restore etcd latest --data-dir etcd --identity recovery.key --yes",

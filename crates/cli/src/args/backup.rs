@@ -81,6 +81,9 @@ pub(crate) struct SelectionArgs {
     /// Only of this kind, as deployments.apps, deploy or Deployment; may be repeated
     #[arg(long, value_name = "KIND")]
     pub(crate) kind: Vec<ResourceArg>,
+    /// Only of this name; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Vec<String>,
     /// Only with these labels, as kubectl has it: app=web,tier!=db
     #[arg(short = 'l', long, value_name = "SELECTOR")]
     pub(crate) selector: Option<LabelSelector>,
@@ -137,14 +140,13 @@ pub(crate) struct SearchArgs {
 /// -o yaml it is a unified diff, as kubectl diff prints it. Values in Secrets are masked. The exit code is 0 where all is
 /// the same, and 3 where something differs or could not be compared.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("against").args(["other", "live"]).required(true))]
 pub(crate) struct DiffArgs {
     /// The backup
     pub(crate) backup: BackupRef,
-    /// The backup to compare it with
-    #[arg(value_name = "BACKUP2")]
+    /// The backup to compare it with, unless it is the cluster
+    #[arg(value_name = "BACKUP2", required_unless_present = "live", conflicts_with = "live")]
     pub(crate) other: Option<BackupRef>,
-    /// Compare it with the cluster
+    /// Compare it with the cluster as it is now
     #[arg(long)]
     pub(crate) live: bool,
     /// Show the values in Secrets, and their annotations

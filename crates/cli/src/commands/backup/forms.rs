@@ -82,7 +82,7 @@ pub(super) fn selection(arguments: &SelectionArgs) -> Selection {
     Selection {
         kinds: arguments.kind.clone(),
         namespaces: arguments.namespace.iter().cloned().collect(),
-        names: Vec::new(),
+        names: arguments.name.clone(),
         labels: arguments.selector.clone(),
     }
 }
