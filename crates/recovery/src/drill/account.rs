@@ -211,10 +211,17 @@ fn code_of(error: &Error, otherwise: FindingCode) -> Option<FindingCode> {
     if is_wrong_identity(error) {
         return Some(FindingCode::WrongIdentity);
     }
+    // Of the drill's own processes, which nobody else troubles.
     let program_failed = matches!(
         error,
-        Error::Etcd(EtcdError::Etcdutl { .. })
-            | Error::ControlPlane(PlaneError::Exited { .. } | PlaneError::NotReady { .. })
+        Error::Etcd(
+            EtcdError::Etcdutl { .. }
+                | EtcdError::Call { .. }
+                | EtcdError::Closed { .. }
+                | EtcdError::NoLeader { .. }
+                | EtcdError::Timeout { .. }
+        ) | Error::ControlPlane(PlaneError::Exited { .. } | PlaneError::NotReady { .. })
+            | Error::Kubernetes(_)
     );
     (program_failed || matches!(error.class(), Class::Integrity | Class::NotFound)).then_some(otherwise)
 }

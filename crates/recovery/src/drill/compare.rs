@@ -41,6 +41,10 @@ pub(super) struct Comparison<I: Iterator<Item = Result<IndexEntry>>> {
     expected: Expected<I>,
     counts: Counts,
     last: Option<ObjectKey>,
+    /// The objects of a resource that the backup has out of order, for which the server may have an order of its own.
+    held: Vec<(ObjectKey, Vec<u8>)>,
+    /// The rest of this resource is passed over.
+    skips: bool,
 }
 
 /// Of one resource.
@@ -62,7 +66,16 @@ impl Comparison<std::iter::Empty<Result<IndexEntry>>> {
         mut lines: mpsc::Receiver<Result<IndexEntry>>,
     ) -> Comparison<impl Iterator<Item = Result<IndexEntry>>> {
         let expected = Expected::new(std::iter::from_fn(move || lines.blocking_recv()));
-        Comparison { notes, types, limits, expected, counts: Counts::default(), last: None }
+        Comparison {
+            notes,
+            types,
+            limits,
+            expected,
+            counts: Counts::default(),
+            last: None,
+            held: Vec::new(),
+            skips: false,
+        }
     }
 }
 
@@ -87,16 +100,29 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
 
     fn object(&mut self, coverage: &ResourceCoverage, json: &[u8]) -> Result<()> {
         let kind = &coverage.resource;
-        let found = match found(kind, json) {
-            Ok(found) => found,
+        match found(kind, json) {
+            Ok(found) if coverage.sorted => self.in_order(coverage, found),
+            Ok(found) => {
+                self.held.push((found.key, json.to_vec()));
+                Ok(())
+            }
             Err(error) => {
                 let message = format!("an object of {} cannot be read: {}", kind.group_resource(), chain(&error));
                 self.finding(FindingCode::ResourceUnreadable, kind.group_resource().to_string(), message);
-                return Ok(());
+                Ok(())
             }
-        };
+        }
+    }
+
+    fn in_order(&mut self, coverage: &ResourceCoverage, found: Found<'_>) -> Result<()> {
+        if self.skips {
+            return Ok(());
+        }
         if self.last.as_ref().is_some_and(|last| *last >= found.key) {
-            return Err(Error::Inconsistent(format!("the API server lists {} out of order", found.key)));
+            self.skips = true;
+            let message = format!("listed out of order from {} on, so the rest is not compared", found.key);
+            self.finding(FindingCode::ResourceUnreadable, coverage.resource.group_resource().to_string(), message);
+            return Ok(());
         }
         loop {
             match self.expected.next(&found.key)? {
@@ -118,11 +144,20 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
 
     /// The list has ended: what the index has beyond it is missing.
     fn end(&mut self, coverage: &ResourceCoverage) -> Result<()> {
+        let mut held = std::mem::take(&mut self.held);
+        held.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (_, json) in &held {
+            if let Ok(found) = found(&coverage.resource, json) {
+                self.in_order(coverage, found)?;
+            }
+        }
         while let Some(entry) = self.rest(coverage)? {
-            self.missing(coverage, &entry);
+            if !self.skips {
+                self.missing(coverage, &entry);
+            }
         }
         let Counts { compared, explained, findings, .. } = std::mem::take(&mut self.counts);
-        self.last = None;
+        (self.last, self.skips) = Default::default();
         let name = coverage.resource.group_resource().to_string();
         let mut detail = format!("{compared} objects compared");
         if explained > 0 {
@@ -138,7 +173,7 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
     /// The list has failed: nothing can be said of what the index has of it.
     fn unreadable(&mut self, coverage: &ResourceCoverage, reason: String) -> Result<()> {
         while self.rest(coverage)?.is_some() {}
-        (self.counts, self.last) = Default::default();
+        (self.counts, self.last, self.held, self.skips) = Default::default();
         let name = coverage.resource.group_resource().to_string();
         self.notes.check(&name, FindingCode::ResourceUnreadable, Err(reason));
         Ok(())

@@ -1,6 +1,7 @@
 //! Tier 1: a data directory is rebuilt as a restore does it, etcd boots from it, and is asked what it holds.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lifeboat_controlplane::{ControlPlane, EtcdAccess};
 use lifeboat_etcd::{ClientCertificate, Cluster, Content, EtcdOptions, KeySpace, Rebuild, Tls, read_keys, rebuild};
@@ -18,6 +19,9 @@ use crate::restore_etcd::{DEFAULT_BUMP, compare_rebuilt};
 /// The least quota, and the most: what etcd's documentation calls the suggested maximum. A drill is not about the
 /// quota, and a database that fits the cluster's own must fit here.
 const QUOTA: std::ops::RangeInclusive<u64> = 2 << 30..=8 << 30;
+
+/// How long etcd and the API server may each take to be ready: large ones read all of their data first.
+const DEADLINE: Duration = Duration::from_mins(3);
 
 /// A rebuilt data directory, and what must be in it.
 pub(super) struct Rebuilt {
@@ -63,7 +67,7 @@ pub(super) async fn rebuild_data(
     };
     let (built, keys) = tokio::join!(built, keys);
     std::fs::remove_file(&snapshot.file).map_err(Error::io("remove", &snapshot.file))?;
-    let both = built.and_then(|()| keys);
+    let both = built.and(keys);
     let describe = |keys: &KeySpace| format!("{} keys, revisions raised by {DEFAULT_BUMP}", keys.keys);
     let keys = account.notes.try_check("rebuild", FindingCode::EtcdNotRebuilt, both, describe)?;
     account.end_phase("rebuild");
@@ -83,6 +87,7 @@ pub(super) async fn boot(
     let mut builder = ControlPlane::builder(programs.binaries(), scratch.path("controlplane"))
         .etcd_data_dir(rebuilt.data)
         .etcd_quota((snapshot.facts.bytes * 2).clamp(*QUOTA.start(), *QUOTA.end()))
+        .deadline(DEADLINE)
         .etcd_only()
         .isolated();
     for argument in &request.api_server_args {
@@ -97,14 +102,19 @@ pub(super) async fn boot(
         account.end_phase("boot");
         return Ok(None);
     };
-    let Some(content) = ask(account, &plane.etcd()).await? else { return Ok(None) };
+    let asked = ask(account, &plane.etcd()).await;
+    let describe = |content: &Content| format!("{} keys, revision {}", content.keys, content.revision);
+    let Some(content) = account.notes.try_check("content", FindingCode::EtcdNotBooted, asked, describe)? else {
+        account.end_phase("boot");
+        return Ok(None);
+    };
     compare(account, &rebuilt.keys, content);
     let revision = u64::try_from(content.revision).unwrap_or_default();
     Ok(Some(Booted { plane, revision, keys: rebuilt.keys }))
 }
 
 /// Asks the running etcd about itself.
-async fn ask(account: &mut Account, access: &EtcdAccess) -> Result<Option<Content>> {
+async fn ask(account: &mut Account, access: &EtcdAccess) -> Result<Content> {
     let cluster = Cluster::connect(&options(access)?)?;
     let endpoint = access.endpoints.first().cloned().unwrap_or_default();
     let mut members = cluster.members().await;
@@ -118,7 +128,7 @@ async fn ask(account: &mut Account, access: &EtcdAccess) -> Result<Option<Conten
         others => Err(format!("{} members, where the restored one should be alone", others.len())),
     };
     account.notes.check("members", FindingCode::EtcdMembers, outcome);
-    Ok(Some(cluster.content(&endpoint).await?))
+    Ok(cluster.content(&endpoint).await?)
 }
 
 /// Whether the running etcd has what the snapshot has.

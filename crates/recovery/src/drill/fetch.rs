@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_model::FindingCode;
-use lifeboat_store::{DirectoryStore, Store, StoreError};
+use lifeboat_store::{DirectoryStore, Store, StoreError, Stored};
 
 use super::account::Account;
 use super::scratch::Scratch;
@@ -44,12 +44,10 @@ pub(super) async fn fetch(
             }
         }
     });
-    let copied: Result<Vec<_>> = stream::iter(copies).buffer_unordered(CONCURRENCY).try_collect().await;
-    let bytes =
-        |copied: &Vec<Option<lifeboat_store::Stored>>| copied.iter().flatten().map(|part| part.bytes).sum::<u64>();
-    let copied = account
-        .notes
-        .try_check("fetch", FindingCode::PartDamaged, copied, |copied| format!("{} bytes", bytes(copied)))?;
+    let stored: Result<Vec<Option<Stored>>> = stream::iter(copies).buffer_unordered(CONCURRENCY).try_collect().await;
+    let describe =
+        |stored: &Vec<Option<Stored>>| format!("{} bytes", stored.iter().flatten().map(|part| part.bytes).sum::<u64>());
+    let stored = account.notes.try_check("fetch", FindingCode::PartDamaged, stored, describe)?;
     account.end_phase("fetch");
-    Ok(copied.map(|_| backup.in_store(local)))
+    Ok(stored.map(|_| backup.in_store(local)))
 }

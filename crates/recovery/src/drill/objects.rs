@@ -71,8 +71,11 @@ pub(super) async fn compare(
     let options =
         ConnectOptions { kubeconfig: Some(booted.plane.kubeconfig()), retry: RETRY, ..ConnectOptions::default() };
     let cluster = Cluster::connect(options).await?;
-    account.versions.kubernetes = Some(cluster.version().await?);
-    let types = served(account, &cluster, &opened.backup).await?;
+    let types = served(account, &cluster, &opened.backup).await;
+    let describe = |types: &Vec<ResourceCoverage>| format!("{} resources to compare", types.len());
+    let Some(types) = account.notes.try_check("discovery", FindingCode::ApiServerNotBooted, types, describe)? else {
+        return Ok(false);
+    };
 
     let (lines, entries) = mpsc::channel(LINES);
     let reading = read_index(&opened.backup, types.clone(), lines);
@@ -138,31 +141,52 @@ async fn read_index(
     types: Vec<ResourceCoverage>,
     lines: mpsc::Sender<Result<IndexEntry>>,
 ) -> Result<()> {
-    let feed = Arc::new(Mutex::new(Feed { types, lines, held: Vec::new() }));
+    let feed = Arc::new(Mutex::new(Feed { types, lines, way: None, held: Vec::new() }));
     let filled = Arc::clone(&feed);
     let take = move |entry| filled.lock().unwrap_or_else(PoisonError::into_inner).take(entry);
     backup.objects(Selection::default(), take).await?;
     run_blocking("sorting the index", move || feed.lock().unwrap_or_else(PoisonError::into_inner).release()).await
 }
 
+#[derive(Clone, Copy)]
+enum Way {
+    /// It is not compared.
+    Aside,
+    /// Its lines are in order.
+    Through,
+    /// They have to be put into order.
+    Held,
+}
+
 /// The way of the index to the comparison.
 struct Feed {
     types: Vec<ResourceCoverage>,
     lines: mpsc::Sender<Result<IndexEntry>>,
+    /// The resource of the last line, and what becomes of its lines.
+    way: Option<(GroupResource, Way)>,
     /// The lines of a resource that has them out of order.
     held: Vec<IndexEntry>,
 }
 
 impl Feed {
     fn take(&mut self, entry: IndexEntry) -> Result<()> {
-        let name = entry.key().group_resource();
-        if self.held.first().is_some_and(|first| first.key().group_resource() != name) {
-            self.release()?;
-        }
-        match self.types.iter().find(|coverage| coverage.resource.group_resource() == name) {
-            None => Ok(()),
-            Some(coverage) if coverage.sorted => self.send(entry),
-            Some(_) => {
+        let of_last = |name: &GroupResource| name.group == entry.group && name.resource == entry.resource;
+        let way = match &self.way {
+            Some((name, way)) if of_last(name) => *way,
+            _ => {
+                self.release()?;
+                let name = entry.key().group_resource();
+                let coverage = self.types.iter().find(|coverage| coverage.resource.group_resource() == name);
+                let way =
+                    coverage.map_or(Way::Aside, |coverage| if coverage.sorted { Way::Through } else { Way::Held });
+                self.way = Some((name, way));
+                way
+            }
+        };
+        match way {
+            Way::Aside => Ok(()),
+            Way::Through => self.send(entry),
+            Way::Held => {
                 self.held.push(entry);
                 Ok(())
             }
@@ -182,6 +206,7 @@ impl Feed {
 
 /// The resources of the backup that the API server serves. Those that it ought to serve and does not are findings.
 async fn served(account: &mut Account, cluster: &Cluster, backup: &OpenBackup) -> Result<Vec<ResourceCoverage>> {
+    account.versions.kubernetes = Some(cluster.version().await?);
     let aggregated = aggregated(backup).await?;
     let coverage = backup.coverage();
     let is_aggregated = |kind: &ResourceType| aggregated.contains(&kind.api_version());
@@ -248,9 +273,10 @@ async fn aggregated(backup: &OpenBackup) -> Result<BTreeSet<String>> {
     backup
         .read(services, move |_, json| {
             let object: Value = serde_json::from_slice(json).unwrap_or_default();
-            let spec = &object["spec"];
-            if let (true, Some(group), Some(version)) =
-                (spec["service"].is_object(), spec["group"].as_str(), spec["version"].as_str())
+            let at = |path: &str| object.pointer(path);
+            let text = |path: &str| at(path).and_then(Value::as_str);
+            if let (Some(Value::Object(_)), Some(group), Some(version)) =
+                (at("/spec/service"), text("/spec/group"), text("/spec/version"))
             {
                 // The receiver waits below.
                 let _ = found.send(format!("{group}/{version}"));

@@ -72,14 +72,18 @@ pub(super) const OWNED: u32 = 13;
 
 /// Whether a controller makes and deletes such objects.
 pub(super) fn is_owned(object: &Value) -> bool {
-    object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty())
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    owners.is_some_and(|owners| !owners.is_empty())
 }
 
 /// The rule for an object that the drill's API server wrote, if it is one that an API server writes by itself.
 pub(super) fn own_write(key: &ObjectKey, object: &Value) -> Option<u32> {
     let namespace = key.namespace.as_deref().unwrap_or_default();
     let name = key.name.as_str();
-    let marked = |kind: &str, mark: &str| object["metadata"][kind].get(mark).is_some();
+    let marked = |kind: &str, mark: &str| {
+        object.pointer(&format!("/metadata/{kind}")).and_then(|marks| marks.get(mark)).is_some()
+    };
+    let parent = |member: &str| object.pointer("/spec/parentRef")?.get(member)?.as_str();
     match (key.group.as_str(), key.resource.as_str()) {
         ("coordination.k8s.io", "leases") => Some(5),
         ("", "configmaps") if (namespace, name) == ("kube-system", "extension-apiserver-authentication") => Some(6),
@@ -95,8 +99,7 @@ pub(super) fn own_write(key: &ObjectKey, object: &Value) -> Option<u32> {
         }
         ("networking.k8s.io", "servicecidrs") if name == "kubernetes" => Some(10),
         ("networking.k8s.io", "ipaddresses")
-            if object["spec"]["parentRef"]["namespace"] == "default"
-                && object["spec"]["parentRef"]["name"] == "kubernetes" =>
+            if parent("namespace") == Some("default") && parent("name") == Some("kubernetes") =>
         {
             Some(10)
         }

@@ -18,6 +18,7 @@ const BAR: usize = 40;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of the documented output")]
 pub(super) struct DrillForm {
     schema: &'static str,
     pub(super) drill: String,
@@ -134,9 +135,9 @@ pub(super) fn seconds(seconds: f64) -> String {
 
 /// A share of the whole, as a number of characters; at least one.
 fn bar(part: f64, whole: f64) -> String {
-    let share = if whole > 0.0 { (part / whole).clamp(0.0, 1.0) } else { 0.0 };
-    let length = (1..=BAR).take_while(|length| *length as f64 <= share * BAR as f64).count();
-    "#".repeat(length.max(1))
+    #[expect(clippy::cast_precision_loss, reason = "some forty characters")]
+    let within = |length: &usize| *length as f64 * whole <= part * BAR as f64;
+    "#".repeat((1..=BAR).take_while(within).count().max(1))
 }
 
 impl Report for DrillForm {

@@ -1,4 +1,4 @@
-//! A drill as JUnit XML, which CI systems show as tests. The form is that of
+//! A drill as `JUnit` XML, which CI systems show as tests. The form is that of
 //! <https://github.com/testmoapp/junitxml>.
 
 use std::fmt::Write as _;
