@@ -17,6 +17,14 @@ pub struct Wave {
     pub reason: &'static str,
 }
 
+impl Wave {
+    /// Whether its objects, once there, may alter or refuse whatever else is written: what is still to be written to
+    /// other objects has to be done before.
+    pub fn may_refuse(&self) -> bool {
+        self.kinds.iter().any(|kind| kind.group == "admissionregistration.k8s.io")
+    }
+}
+
 /// The waves, in order.
 pub const WAVES: &[Wave] = &[
     Wave {
@@ -194,6 +202,8 @@ mod tests {
             assert!(!all[..place].contains(kind), "{kind} has two waves");
         }
         assert_eq!(WAVES.iter().filter(|wave| wave.kinds.is_empty()).count(), 1);
+        let refusing: Vec<u8> = WAVES.iter().filter(|wave| wave.may_refuse()).map(|wave| wave.number).collect();
+        assert_eq!(refusing, [24, 25], "the last ones");
     }
 
     #[test]
