@@ -7,7 +7,7 @@ use std::time::Duration;
 use lifeboat_kubernetes::{Cluster as Client, ConnectOptions, Retry};
 use lifeboat_recovery::restore_objects::{Concurrency, Options, Request, Unfinished, perform, plan, resume};
 use lifeboat_recovery::{BackupRef, Catalog, Error, OpenBackup, Progress, Track, backup};
-use lifeboat_tests::cluster::Cluster;
+use lifeboat_tests::cluster::{Cluster, kubectl};
 use serde_json::{Value, json};
 
 use super::faults::{behind_a_gate, kill_api_server, many};
@@ -442,4 +442,171 @@ async fn a_target_that_goes_away_half_way_can_be_gone_on_with() {
     assert!(report.ok(), "{:?}", report.failed.named(&planned).collect::<Vec<_>>());
     assert_eq!(report.created, of);
     assert_eq!(get(&target, &["configmaps"])["items"].as_array().unwrap().len(), 300);
+}
+
+/// A webhook that has to agree to objects of these resources, and that nobody answers.
+fn blocking_webhook(cluster: &Cluster, name: &str, group: &str, resources: &[&str]) {
+    let rule = json!({"apiGroups": [group], "apiVersions": ["*"], "resources": resources, "operations": ["CREATE"]});
+    let service = json!({"namespace": "default", "name": "nobody"});
+    let hook = json!({"name": format!("{name}.example.com"), "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail", "timeoutSeconds": 1, "rules": [rule], "clientConfig": {"service": service}});
+    let configuration = json!({"apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration", "metadata": {"name": name}, "webhooks": [hook]});
+    apply(cluster, name, &configuration);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_something_that_failed_is_not_tried() {
+    let _turn = turn().await;
+    let (source, target) = tokio::join!(boot(shop), Cluster::start());
+    source.kubectl(&["create", "namespace", "fine"]);
+    source.kubectl(&["create", "configmap", "fine", "-n", "fine"]);
+    source.kubectl(&["create", "clusterrole", "fine", "--verb=get", "--resource=pods"]);
+    let mut site = site(&source);
+    let id = site.create();
+    site.reach(&target);
+    // A namespace is refused by its label, a definition by a webhook.
+    blocking_webhook(&target, "definitions", "apiextensions.k8s.io", &["customresourcedefinitions"]);
+    let expression = "object.metadata.name != 'zwieback-quarters'";
+    let validation = json!([{"expression": expression, "message": "no biscuits here"}]);
+    let rules =
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["namespaces"]}]);
+    let policy = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": "no-biscuits"},
+        "spec": {"matchConstraints": {"resourceRules": rules}, "validations": validation}});
+    apply(&target, "policy", &policy);
+    let binding = json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": "no-biscuits"}, "spec": {"policyName": "no-biscuits", "validationActions": ["Deny"]}});
+    apply(&target, "binding", &binding);
+    until("policy", async || (planned(&site, &[&id])["objections"] == 2).then_some(())).await;
+
+    let done = restore(&site, 3, &[&id]);
+    let messages = |member: &str| -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        done[member].as_array().unwrap().iter().map(|note| (text(&note["object"]), text(&note["message"]))).collect()
+    };
+    let failed = messages("failed");
+    assert_eq!(failed.len(), 2, "{done}");
+    assert!(failed[0].0.starts_with("customresourcedefinitions") && failed[0].1.contains("definitions.example.com"));
+    assert!(failed[1].0 == format!("namespaces/{NAMESPACE}") && failed[1].1.contains("no biscuits here"), "{failed:?}");
+    let blocked = messages("blocked");
+    assert!(blocked.len() > 40, "{blocked:?}");
+    assert!(blocked.iter().all(|(name, _)| name.contains(NAMESPACE)), "{blocked:?}");
+    let boat = blocked.iter().find(|(name, _)| name.starts_with("boats")).unwrap();
+    assert!(boat.1.contains("definition"), "{boat:?}");
+    // The others are restored.
+    assert!(is_there(&target, &["configmap", "fine", "-n", "fine"]) && is_there(&target, &["clusterrole", "fine"]));
+
+    // Once the causes are away the same restore comes to its end.
+    target.kubectl(&["delete", "validatingwebhookconfiguration", "definitions"]);
+    target.kubectl(&["delete", "validatingadmissionpolicybinding", "no-biscuits"]);
+    until("end of the policy", async || {
+        kubectl(&target.kubeconfig(), &["create", "namespace", NAMESPACE, "--dry-run=server"]).ok()
+    })
+    .await;
+    let done = site.json(0, &["restore", "objects", &id, "--resume"]);
+    assert_eq!((&done["failed"], &done["blocked"]), (&json!([]), &json!([])), "{done}");
+    assert!(is_there(&target, &["boats", "flying-dutchman", "-n", NAMESPACE]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn preflight_names_what_is_in_the_way() {
+    let _turn = turn().await;
+    let (source, target) = tokio::join!(boot(shop), Cluster::start());
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data", "namespace": NAMESPACE},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "fast",
+            "resources": {"requests": {"storage": "1Gi"}}}});
+    let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "front", "namespace": NAMESPACE}, "spec": {"ingressClassName": "front",
+            "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}});
+    apply(&source, "needs", &json!({"apiVersion": "v1", "kind": "List", "items": [claim, ingress]}));
+    let mut site = site(&source);
+    let id = site.create();
+    site.reach(&target);
+    let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    apply(
+        &target,
+        "namespace",
+        &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}}),
+    );
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small", "namespace": NAMESPACE},
+        "spec": {"hard": {"count/configmaps": "3"}}});
+    apply(&target, "quota", &quota);
+    let status = r#"{"status":{"hard":{"count/configmaps":"3"},"used":{"count/configmaps":"1"}}}"#;
+    target.kubectl(&["patch", "quota", "small", "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", status]);
+    let plan = planned(&site, &[&id, "-n", NAMESPACE]);
+    let findings: Vec<(String, String)> = plan["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|finding| (finding["code"].as_str().unwrap().to_owned(), finding["message"].as_str().unwrap().to_owned()))
+        .collect();
+    let says = |code: &str, words: &[&str]| {
+        let found = findings.iter().any(|(known, text)| known == code && words.iter().all(|word| text.contains(word)));
+        assert!(found, "{code} {words:?}: {findings:?}");
+    };
+    says("otherCluster", &["is another one"]);
+    says("podSecurity", &[NAMESPACE, "restricted"]);
+    says("quota", &["small", "there are 1", "41 would come"]);
+    says("storageClass", &["'fast'", "persistentvolumeclaims/data"]);
+    says("ingressClass", &["'front'", "ingresses.networking.k8s.io/front"]);
+    says("notServed", &["boats.shop.example.com", "1 objects"]);
+    assert_eq!(verdict(&plan, &format!("boats.shop.example.com/flying-dutchman -n {NAMESPACE}")), "blocked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_statuses_and_ports() {
+    let _turn = turn().await;
+    let cluster = boot(shop).await;
+    let service = |name: &str, spec: Value| json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec});
+    let port = json!([{"port": 80, "nodePort": 31234}]);
+    let items = json!([
+        service("fixed", json!({"clusterIP": "10.0.0.77", "ports": [{"port": 80}]})),
+        service("by-hand", json!({"type": "NodePort", "ports": port})),
+        service("automatic", json!({"type": "NodePort", "ports": [{"port": 80}]})),
+    ]);
+    let range = cluster.kubectl(&["get", "service", "kubernetes", "-o", "jsonpath={.spec.clusterIP}"]);
+    let fixed = range.rsplit_once('.').unwrap().0.to_owned() + ".77";
+    let items = items.to_string().replace("10.0.0.77", &fixed);
+    let items: Value = serde_json::from_str(&items).unwrap();
+    apply(&cluster, "services", &json!({"apiVersion": "v1", "kind": "List", "items": items}));
+    let status = r#"{"status":{"conditions":[{"type":"Sunk","status":"True","lastTransitionTime":"2026-01-01T00:00:00Z","reason":"Storm","message":"m"}]}}"#;
+    cluster.kubectl(&[
+        "patch",
+        "service",
+        "fixed",
+        "-n",
+        NAMESPACE,
+        "--subresource=status",
+        "--type=merge",
+        "-p",
+        status,
+    ]);
+    let site = site(&cluster);
+    let id = site.create();
+    let of = |name: &str| get(&cluster, &["service", name, "-n", NAMESPACE]);
+    let automatic = of("automatic")["spec"]["ports"][0]["nodePort"].clone();
+    let delete = || cluster.kubectl(&["delete", "service", "fixed", "by-hand", "automatic", "-n", NAMESPACE]);
+    let services = [&*id, "-n", NAMESPACE, "--kind", "svc"];
+
+    delete();
+    let done = restore(&site, 0, &[&services[..], &["--include-status", "--keep-node-ports"]].concat());
+    assert_eq!((&done["created"], &done["failed"], &done["differing"]), (&json!(3), &json!([]), &json!([])), "{done}");
+    assert_eq!(of("fixed")["spec"]["clusterIP"], fixed);
+    assert_eq!(of("fixed")["status"]["conditions"][0]["reason"], "Storm");
+    assert_eq!(of("by-hand")["spec"]["ports"][0]["nodePort"], 31234);
+    assert_eq!(of("automatic")["spec"]["ports"][0]["nodePort"], automatic);
+
+    // The address and the port are somebody else's by now.
+    delete();
+    let squatter = service("squatter", json!({"type": "NodePort", "clusterIP": fixed, "ports": port}));
+    apply(&cluster, "squatter", &squatter);
+    let done = restore(&site, 0, &services);
+    assert_eq!((&done["created"], &done["failed"]), (&json!(3), &json!([])), "{done}");
+    let differing = done["differing"].as_array().unwrap();
+    let told = |name: &str| differing.iter().any(|note| note["object"] == format!("services/{name} -n {NAMESPACE}"));
+    assert!(told("fixed") && told("by-hand") && !told("automatic"), "{done}");
+    assert_ne!(of("fixed")["spec"]["clusterIP"], fixed);
+    assert_eq!(of("fixed")["status"].get("conditions"), None, "only if asked for");
 }

@@ -133,13 +133,25 @@ struct Run<'a> {
 
 impl Run<'_> {
     async fn all(&mut self) -> Result<()> {
+        let mut linked = false;
         for stage in self.stages() {
+            if !linked && self.may_refuse(&stage) {
+                // What is written afterwards to others may be refused.
+                self.link_late().await?;
+                linked = true;
+            }
             self.stage(stage.clone()).await?;
             self.settle(stage).await?;
         }
         self.state.owners.settle();
         self.link_late().await?;
         self.prune().await
+    }
+
+    /// Whether objects of a stage decide about what is written after them.
+    fn may_refuse(&self, stage: &Range<usize>) -> bool {
+        let first = self.plan.entries.get(stage.start).and_then(|entry| self.entry_kind(entry));
+        first.is_some_and(|kind| rules::wave(&kind.resource).may_refuse())
     }
 
     /// Entries that may be worked on at the same time: those of one wave, and of it those that come early.
@@ -299,7 +311,9 @@ impl Run<'_> {
             let Some(kind) = self.entry_kind(entry) else { continue };
             let resource = kind.target();
             let path = ObjectPath { resource: &resource, namespace: None, name: &entry.name };
-            if !self.kinds.iter().any(|kind| kind.served.is_none() && defines(&entry.name, kind)) {
+            let failed = lock(&self.state.failed_kinds).clone();
+            let mut awaited = (0_u32..).zip(&self.kinds).filter(|(number, _)| !failed.contains(number));
+            if !awaited.any(|(_, kind)| kind.served.is_none() && defines(&entry.name, kind)) {
                 continue;
             }
             let reached = |object: Option<&Value>| object.is_some_and(is_established);
@@ -373,6 +387,10 @@ impl Run<'_> {
         let object = wanted::parse(&fed.json)?;
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
         let linked = rules::relink(&kind.resource, &owners, |uid| self.state.owners.get(uid));
+        if linked.links == Links::Pending {
+            lock(&self.state.pending).push(fed.number);
+            return Ok(());
+        }
         let rules::Owner::There(uid) = self.state.owners.get(&entry.uid) else { return Ok(()) };
         if !linked.references.is_empty() {
             let change = json!({"metadata": {"uid": uid, "ownerReferences": linked.references}});
