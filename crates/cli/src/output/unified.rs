@@ -87,6 +87,13 @@ mod tests {
     }
 
     #[test]
+    fn a_text_of_several_lines_is_compared_line_by_line() {
+        let object = |flag: &str| json!({"data": {"features": format!("checkout=v2\ngift-cards={flag}\n\nlast=1\n")}});
+        let text = diff(Some(&object("off")), Some(&object("on")));
+        assert!(text.contains("\n-    gift-cards=off\n+    gift-cards=on\n"), "{text}");
+    }
+
+    #[test]
     fn what_is_on_one_side_only_is_shown_whole() {
         let object = json!({"kind": "ConfigMap"});
         assert_eq!(

@@ -63,14 +63,18 @@ impl Side for Stored<'_> {
             if current.ended {
                 return Ok(None);
             }
-            match self.cursor.next()? {
-                None => current.ended = true,
-                Some(entry) if self.selection.wants_entry(&entry) => {
-                    let key = key(&current.shared, entry.namespace.as_deref(), &entry.name);
-                    let body = Body::Stored { offset: entry.offset, length: entry.length };
-                    current.window.push(key.clone(), LINE, Item { key, digest: Some(entry.canonical), body });
-                }
-                Some(_) => {}
+            let Some(entry) = self.cursor.next()? else {
+                current.ended = true;
+                continue;
+            };
+            let kind = &current.known.resource;
+            if (&entry.group, &entry.version, &entry.resource) != (&kind.group, &kind.version, &kind.resource) {
+                return Err(Error::Inconsistent(format!("{} is among the {}", entry.key(), kind.group_resource())));
+            }
+            if self.selection.wants_entry(&entry) {
+                let key = key(&current.shared, entry.namespace.as_deref(), &entry.name);
+                let body = Body::Stored { offset: entry.offset, length: entry.length };
+                current.window.push(key.clone(), LINE, Item { key, digest: Some(entry.canonical), body });
             }
         }
     }
