@@ -1,5 +1,7 @@
 //! Bringing etcd's data directory back: built beside the target, proved, then swapped in; what was there is kept.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -135,6 +137,7 @@ async fn build(backup: &Backup, identities: Arc<Identities>, options: &Options) 
     let beside = parent(&options.data_dir)?;
     let scratch = tempfile::Builder::new()
         .prefix(".lifeboat-restore-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir_in(beside)
         .map_err(Error::io("create a folder in", beside))?;
     let snapshot = scratch.path().join("snapshot.db");

@@ -1,7 +1,7 @@
 //! The private folder of a drill, which holds everything that is plain, and goes with it.
 
 use std::fs::{self, File, TryLockError};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,7 +27,9 @@ pub(super) struct Scratch {
 impl Scratch {
     /// Makes the folder in `parent`, and removes what killed drills of this user have left there.
     pub(super) fn new(parent: &Path, id: &DrillId) -> Result<Self> {
-        let made = tempfile::Builder::new().prefix(&format!("{PREFIX}{id}-")).tempdir_in(parent);
+        let mut builder = tempfile::Builder::new();
+        let builder = builder.permissions(fs::Permissions::from_mode(0o700));
+        let made = builder.prefix(&format!("{PREFIX}{id}-")).tempdir_in(parent);
         let made = made.map_err(Error::io("create a folder in", parent))?;
         let path = made.path().join(LOCK);
         let lock = File::create_new(&path).map_err(Error::io("create", &path))?;
@@ -79,8 +81,6 @@ fn is_abandoned(folder: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
