@@ -190,6 +190,7 @@ impl Error {
                 return Some(format!("{purpose}: set {setting} in the configuration file"));
             }
             Self::NoIdentity => "give the recovery key's file with --identity, or in LIFEBOAT_IDENTITY",
+            Self::NoProgram("kind") => "install it, and docker or podman: https://kind.sigs.k8s.io",
             Self::NoProgram(_) => {
                 "install it in the minor version of the etcd that was backed up, or name it with --etcdutl"
             }
@@ -210,7 +211,9 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
         RecoveryError::Etcd(error) => etcd_hint(error),
         RecoveryError::Kubernetes(error) => Some(kubernetes_hint(error)),
         RecoveryError::Part { source, .. } => recovery_hint(source),
-        RecoveryError::Stopped { .. } => Some("the same command with --resume, and without a selection, goes on with it"),
+        RecoveryError::Stopped { .. } => {
+            Some("the same command with --resume, and without a selection, goes on with it")
+        }
         RecoveryError::Untrusted { .. } => Some(
             "if its key is one of yours, add the public key to signing.trustedKeys; otherwise somebody else wrote this",
         ),

@@ -8,9 +8,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::ApiVersion;
 use crate::json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
 use crate::manifest::{check_format, to_signed_bytes};
-use crate::{BackupId, ClusterName, Digest, EtcdRecord, IdError, Manifest, Part, ResourcesRecord};
+use crate::{BackupId, ClusterName, Digest, EtcdRecord, GroupResource, IdError, Manifest, Part, ResourcesRecord};
 
 /// Identifies a drill: its start and six random characters, in the form of a backup's id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +43,7 @@ impl FromStr for DrillId {
     }
 }
 
-/// How deep a drill goes. Each tier includes those below it.
+/// How deep a drill goes. Tiers 0 to 2 each include those below; tier 3 is tier 0 and then another way back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Tier {
@@ -52,6 +53,8 @@ pub enum Tier {
     Etcd,
     /// kube-apiserver boots on that etcd, and every object is compared.
     Objects,
+    /// The objects are restored into another cluster, where workloads run.
+    Workloads,
 }
 
 impl Tier {
@@ -67,6 +70,7 @@ impl From<Tier> for u8 {
             Tier::Content => 0,
             Tier::Etcd => 1,
             Tier::Objects => 2,
+            Tier::Workloads => 3,
         }
     }
 }
@@ -79,7 +83,8 @@ impl TryFrom<u8> for Tier {
             0 => Ok(Self::Content),
             1 => Ok(Self::Etcd),
             2 => Ok(Self::Objects),
-            _ => Err(format!("there is no tier {number}: 0, 1 and 2 there are")),
+            3 => Ok(Self::Workloads),
+            _ => Err(format!("there is no tier {number}: there are 0, 1, 2 and 3")),
         }
     }
 }
@@ -149,6 +154,9 @@ finding_codes! {
     ApiServerNotBooted = "api-server-not-booted", Failed, "kube-apiserver does not start on the restored etcd";
     ResourceNotServed = "resource-not-served", Failed, "the API server does not serve a resource that was captured";
     ResourceUnreadable = "resource-unreadable", Failed, "the API server cannot list a resource that was captured";
+    ClusterNotCreated = "cluster-not-created", Failed, "the cluster of the drill could not be made";
+    ObjectNotRestored = "object-not-restored", Failed, "an object could not be restored into the cluster of the drill";
+    CheckFailed = "check-failed", Failed, "a check of the restored cluster did not come true in time";
     ObjectMissing = "object-missing", Integrity, "an object is in the index and not in the restored etcd";
     ObjectUnexpected = "object-unexpected", Integrity, "an object is in the restored etcd and not in the index";
     ObjectChanged = "object-changed", Integrity, "an object is another one than the index says";
@@ -292,13 +300,14 @@ impl DrillReport {
 
     /// Whether it proves that the backup restores: everything that the backup has was brought back and found right.
     pub fn proves(&self, manifest: &Manifest, sha256: Digest) -> bool {
-        let needed = match (&manifest.etcd, &manifest.resources) {
-            (EtcdRecord::Captured { .. }, ResourcesRecord::Captured { .. }) => Tier::Objects,
-            (EtcdRecord::Captured { .. }, ResourcesRecord::Absent { .. }) => Tier::Etcd,
-            // No tier brings back objects alone.
-            (EtcdRecord::Absent { .. }, _) => return false,
+        let brings_all_back = match (&manifest.etcd, &manifest.resources) {
+            (EtcdRecord::Captured { .. }, ResourcesRecord::Captured { .. }) => self.tier == Tier::Objects,
+            (EtcdRecord::Captured { .. }, ResourcesRecord::Absent { .. }) => {
+                matches!(self.tier, Tier::Etcd | Tier::Objects)
+            }
+            (EtcdRecord::Absent { .. }, _) => self.tier == Tier::Workloads,
         };
-        self.restores && self.tier >= needed && self.is_of(manifest, sha256)
+        self.restores && brings_all_back && self.is_of(manifest, sha256)
     }
 
     /// Whether it found that what is stored or restored is not what was captured.
@@ -316,6 +325,59 @@ pub struct DrillCheck {
     pub ok: bool,
     /// What was found.
     pub detail: String,
+}
+
+/// What the restored cluster has to come up to: a document that people write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrillChecks {
+    /// `lifeboat.dev/v1alpha1`.
+    pub api_version: ApiVersion,
+    /// `DrillChecks`.
+    pub kind: DrillChecksKind,
+    /// The checks, tried one after the other.
+    pub checks: Vec<DrillCheckSpec>,
+}
+
+/// Kind of the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DrillChecksKind {
+    /// Checks of drills.
+    DrillChecks,
+}
+
+/// One check: of `objects` and `command`, one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DrillCheckSpec {
+    /// Its name in reports.
+    pub name: String,
+    /// How long it may take until it is true, in seconds.
+    #[serde(default = "two_minutes")]
+    pub deadline_seconds: u64,
+    /// A CEL expression that has to be true of objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objects: Option<ObjectsCheck>,
+    /// A program and its arguments, which has to end with 0. It finds the cluster by the variable `KUBECONFIG`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub command: Vec<String>,
+}
+
+/// A check of objects: there has to be one at least, and the expression has to be true of each.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ObjectsCheck {
+    /// Which resource, such as `deployments.apps`.
+    pub resource: GroupResource,
+    /// In this namespace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// The expression, which sees each object as `object`.
+    pub expression: String,
+}
+
+fn two_minutes() -> u64 {
+    120
 }
 
 /// Differences that a rule explains, and that are therefore no findings.
@@ -365,10 +427,10 @@ mod tests {
 
     #[test]
     fn tiers_are_numbers() {
-        for number in 0..=2 {
+        for number in 0..=3 {
             assert_eq!(Tier::try_from(number).unwrap().number(), number);
         }
-        assert!(Tier::try_from(3).is_err());
+        assert!(Tier::try_from(4).is_err());
         assert!(serde_json::from_str::<Tier>("9").is_err());
     }
 }

@@ -14,6 +14,7 @@ mod index;
 mod json;
 mod manifest;
 mod resource;
+mod retention;
 mod tree;
 mod yaml;
 
@@ -25,8 +26,8 @@ pub use config::{
 pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
 pub use digest::{Digest, DigestError};
 pub use drill::{
-    DrillCheck, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets, DrillVersions, Explained, Finding,
-    FindingClass, FindingCode, Tier,
+    DrillCheck, DrillCheckSpec, DrillChecks, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets,
+    DrillVersions, Explained, Finding, FindingClass, FindingCode, ObjectsCheck, Tier,
 };
 pub use id::{BackupId, ClusterName, IdError};
 pub use index::{IndexEntry, LookupEntry, ObjectKey, PathError};
@@ -36,5 +37,6 @@ pub use manifest::{
     RequiredForRestore, ResourcesRecord,
 };
 pub use resource::{GroupResource, ResourceArg, ResourceType};
+pub use retention::{Age, AgeError, RetentionPolicy};
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, parse_yaml};

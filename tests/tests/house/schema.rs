@@ -1,6 +1,6 @@
 //! JSON Schemas that editors and other programs use: generated, checked in, checked here.
 
-use lifeboat_model::{Config, DrillReport};
+use lifeboat_model::{Config, DrillChecks, DrillReport};
 use schemars::JsonSchema;
 
 use super::root;
@@ -25,5 +25,6 @@ fn compare(name: &str, generated: &str) {
 #[test]
 fn the_schemas_are_those_of_the_types() {
     compare("config.json", &generated::<Config>());
+    compare("drill-checks.json", &generated::<DrillChecks>());
     compare("drill-report.json", &generated::<DrillReport>());
 }

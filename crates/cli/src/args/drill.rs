@@ -1,6 +1,7 @@
 //! Arguments of `drill`.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use jiff::SignedDuration;
@@ -22,8 +23,10 @@ pub(crate) enum DrillCommand {
 ///
 /// Tier 0 opens and proves every part. Tier 1 also rebuilds etcd's data directory, boots etcd from it and compares
 /// revision, keys and hash. Tier 2 also boots kube-apiserver on it, lists every object and compares it with what was
-/// captured. Everything lies in one private folder that is removed at the end, and when interrupted. The signed report
-/// is stored with the backup; a backup that passed tier 2 is latest-verified. Exit codes: 4 where something is not what
+/// captured. Tier 3 restores the objects into a cluster of kind, which is made and deleted, or into the cluster of a
+/// context, and waits until workloads are ready and checks are true. Everything plain lies in one private folder that
+/// is removed at the end, and when interrupted. The signed report is stored with the backup; a backup that passed tier
+/// 2 is latest-verified. Exit codes: 4 where something is not what
 /// was captured, 5 where the identity does not open it, 1 where it cannot be brought up or read, 3 where a target was
 /// missed.
 #[derive(Debug, Args)]
@@ -31,9 +34,28 @@ pub(crate) struct DrillRunArgs {
     /// The backup
     #[arg(default_value = "latest")]
     pub(crate) backup: BackupRef,
-    /// How deep: 0, 1 or 2. Without an identity, only tier 0 is possible, and compares signature and digests alone
-    #[arg(long, value_name = "TIER", default_value = "2", value_parser = tier)]
-    pub(crate) tier: Tier,
+    /// How deep: 0, 1, 2 or 3 [default: 2 on this machine, 3 elsewhere]. Without an identity, only tier 0 is possible,
+    /// and compares signature and digests alone
+    #[arg(long, value_name = "TIER", value_parser = tier)]
+    pub(crate) tier: Option<Tier>,
+    /// Where to restore to: local, kind, or context:NAME
+    #[arg(long, value_name = "TARGET", default_value = "local")]
+    pub(crate) target: TargetArg,
+    /// Image of the node of the cluster of kind [default: kindest/node in the version of the backup]
+    #[arg(long, value_name = "IMAGE")]
+    pub(crate) kind_image: Option<String>,
+    /// Configuration of the cluster of kind, as of kind create cluster --config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kind_config: Option<PathBuf>,
+    /// Restore into a context that is not empty. Nothing is deleted there afterwards
+    #[arg(long)]
+    pub(crate) occupied: bool,
+    /// Checks that have to become true in the restored cluster: a YAML document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) checks: Option<PathBuf>,
+    /// How long workloads may take until they are ready
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = time)]
+    pub(crate) ready_within: u64,
     /// The longest that it may take until every object is readable, as in 10m
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub(crate) rto: Option<u64>,
@@ -69,6 +91,27 @@ pub(crate) struct DrillRunArgs {
     pub(crate) identity: IdentityArgs,
 }
 
+/// Where a drill restores to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum TargetArg {
+    Local,
+    Kind,
+    Context(String),
+}
+
+impl FromStr for TargetArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text == "local" => Ok(Self::Local),
+            None if text == "kind" => Ok(Self::Kind),
+            Some(("context", name)) if !name.is_empty() => Ok(Self::Context(name.to_owned())),
+            _ => Err(format!("'{text}' is no target: expected local, kind or context:NAME")),
+        }
+    }
+}
+
 /// Further forms of a report.
 #[derive(Debug, Args)]
 pub(crate) struct DrillFiles {
@@ -97,7 +140,7 @@ pub(crate) struct DrillShowArgs {
 }
 
 fn tier(text: &str) -> Result<Tier, String> {
-    let number: u8 = text.parse().map_err(|_| format!("'{text}' is no tier: expected 0, 1 or 2"))?;
+    let number: u8 = text.parse().map_err(|_| format!("'{text}' is no tier: expected 0, 1, 2 or 3"))?;
     number.try_into()
 }
 
@@ -113,6 +156,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn targets_as_people_write_them() {
+        assert_eq!("local".parse(), Ok(TargetArg::Local));
+        assert_eq!("kind".parse(), Ok(TargetArg::Kind));
+        assert_eq!("context:a:b".parse(), Ok(TargetArg::Context("a:b".to_owned())));
+        for text in ["", "context", "context:", "kind:x", "elsewhere"] {
+            assert!(text.parse::<TargetArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn times_as_people_write_them() {
         assert_eq!(time("90s"), Ok(90));
         assert_eq!(time("10m"), Ok(600));
@@ -120,6 +173,6 @@ mod tests {
         for text in ["", "10", "-1h", "soon"] {
             assert!(time(text).is_err(), "{text}");
         }
-        assert!(tier("3").is_err() && tier("x").is_err() && tier("2").is_ok());
+        assert!(tier("4").is_err() && tier("x").is_err() && tier("2").is_ok());
     }
 }

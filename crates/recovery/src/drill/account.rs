@@ -14,7 +14,7 @@ use lifeboat_model::{
 use lifeboat_store::StoreError;
 
 use super::rules::RULES;
-use super::{LOCAL, Outcome, Request};
+use super::{Outcome, Request};
 use crate::catalog::Catalog;
 use crate::error::{Class, Error, Result, chain};
 
@@ -111,7 +111,7 @@ impl Account {
             cluster: catalog.context().cluster.clone(),
             started,
             tier: request.tier,
-            target: LOCAL.to_owned(),
+            target: request.target.name().to_owned(),
             restores: self.notes.codes.iter().all(|code| code.class() == FindingClass::Target),
             passed: self.notes.codes.is_empty(),
             codes: self.notes.codes.into_iter().collect(),

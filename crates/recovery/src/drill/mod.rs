@@ -8,6 +8,7 @@
 //! [`report`]: lifeboat_model::DrillReport
 
 mod account;
+mod checks;
 mod compare;
 mod etcd;
 mod fetch;
@@ -18,30 +19,34 @@ mod programs;
 mod reports;
 mod rules;
 mod scratch;
+mod target;
+mod workloads;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_archive::{Identities, SigningKey};
 use lifeboat_controlplane::ControlPlane;
 use lifeboat_model::{
-    ClusterName, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets, DrillVersions, EtcdRecord, FindingCode,
-    ResourcesRecord, Tier,
+    ClusterName, DrillCheckSpec, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets, DrillVersions,
+    EtcdRecord, FindingCode, ResourcesRecord, Tier,
 };
 
 use crate::catalog::{Backup, BackupRef, Catalog};
 use crate::error::{Class, Error, Result};
 
 use self::account::Account;
+use self::open::Opened;
 use self::programs::Programs;
 use self::scratch::Scratch;
+use self::target::{KindCluster, Made};
 
 pub use self::reports::{DrillRef, History, read, show};
 pub use self::rules::{RULES, Rule};
+pub use self::target::{ContextOptions, KindOptions, Target};
 
-/// The only place yet that a drill restores to: processes on this machine.
-const LOCAL: &str = "local";
 /// Gaps between backups count as far back as this.
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 
@@ -49,6 +54,14 @@ const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
 pub struct Request {
     /// How deep it goes.
     pub tier: Tier,
+    /// Where it restores to.
+    pub target: Target,
+    /// What the restored cluster has to come up to, in tier 3.
+    pub checks: Vec<DrillCheckSpec>,
+    /// How long its workloads may take until they are ready.
+    pub ready_within: Duration,
+    /// The variables that commands of checks see.
+    pub environment: Vec<(String, String)>,
     /// What opens the backup. Without it only tier 0 is possible, and that sees no more than digests.
     pub identities: Option<Arc<Identities>>,
     /// Folders with `etcd`, `etcdutl` and `kube-apiserver`, in the order of preference.
@@ -117,23 +130,35 @@ pub struct Drilled {
     pub kept: Option<Kept>,
 }
 
-/// A control plane that runs on after its drill, until this value is dropped or ended.
+/// A control plane or cluster that stays after its drill, until this value is ended.
 #[derive(Debug)]
 pub struct Kept {
     // First, so that the processes end before their folder goes.
-    plane: ControlPlane,
+    place: Place,
     scratch: Scratch,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local(ControlPlane),
+    Kind(KindCluster),
 }
 
 impl Kept {
     /// The kubeconfig of a user who may do everything.
     pub fn kubeconfig(&self) -> PathBuf {
-        self.plane.kubeconfig()
+        match &self.place {
+            Place::Local(plane) => plane.kubeconfig(),
+            Place::Kind(cluster) => cluster.kubeconfig().to_owned(),
+        }
     }
 
-    /// Stops the control plane and removes all of its data.
+    /// Ends it and removes all of its data.
     pub async fn end(self) {
-        self.plane.stop().await;
+        match self.place {
+            Place::Local(plane) => plane.stop().await,
+            Place::Kind(cluster) => cluster.delete().await,
+        }
         drop(self.scratch);
     }
 }
@@ -145,12 +170,18 @@ impl Kept {
 /// backup does not allow, or the context's token was cancelled.
 pub async fn run(catalog: &Catalog, wanted: &BackupRef, request: Request) -> Result<Drilled> {
     let cancel = catalog.context().cancel.clone();
-    let work = Box::pin(perform(catalog, wanted, request));
-    // Dropping the work ends its processes and then removes their folder.
-    cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled))
+    let made = Made::default();
+    let work = Box::pin(perform(catalog, wanted, request, made.clone()));
+    // Dropping the work ends its processes and then removes their folder. A cluster of kind has to be deleted.
+    let result = cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled));
+    if let Some(cluster) = made.take() {
+        cluster.delete().await;
+    }
+    result
 }
 
-async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request) -> Result<Drilled> {
+async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request, made: Made) -> Result<Drilled> {
+    request.validate_checks()?;
     let context = catalog.context();
     let started = context.clock.now();
     let id = DrillId::new(started, context.clock.random());
@@ -172,48 +203,76 @@ async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request) -> Res
     }
     let scratch = Scratch::new(&request.scratch, &id)?;
 
-    let plane = drill(&mut account, catalog, &backup, &request, &programs, &scratch).await?;
+    let work = Work { id: &id, catalog, backup: &backup, request: &request, scratch: &scratch };
+    let plane = match request.tier {
+        Tier::Workloads => {
+            work.workloads(&mut account, &made).await?;
+            None
+        }
+        _ => work.local(&mut account, &programs).await?,
+    };
     measure(&mut account, catalog, &backup, started, &request).await?;
     let mut outcome = account.outcome(id, backup.manifest().id.to_string(), catalog, started, &request);
     if let Some(signer) = &request.signer {
         reports::store(&mut outcome, &backup, signer, &request.tool).await?;
     }
-    let kept = match plane {
-        Some(plane) if request.keep => Some(Kept { plane, scratch }),
+    let place = match plane {
+        Some(plane) if request.keep => Some(Place::Local(plane)),
         Some(plane) => {
             plane.stop().await;
             None
         }
+        None if request.keep => made.take().map(Place::Kind),
         None => None,
     };
+    let kept = place.map(|place| Kept { place, scratch });
     Ok(Drilled { outcome, kept })
 }
 
-/// The tiers, one after the other, until one finds what makes the next impossible.
-async fn drill(
-    account: &mut Account,
-    catalog: &Catalog,
-    backup: &Backup,
-    request: &Request,
-    programs: &Programs,
-    scratch: &Scratch,
-) -> Result<Option<ControlPlane>> {
-    let Some(identities) = &request.identities else {
-        open::blind(account, catalog, backup).await?;
-        return Ok(None);
-    };
-    let Some(local) = fetch::fetch(account, catalog, backup, scratch).await? else { return Ok(None) };
-    let opened = open::open(account, &local, identities, request.tier, scratch).await?;
-    let Some(opened) = opened else { return Ok(None) };
-    let Some(snapshot) = &opened.snapshot else { return Ok(None) };
-    let Some(rebuilt) = etcd::rebuild_data(account, snapshot, programs, scratch).await? else { return Ok(None) };
-    let Some(mut booted) = etcd::boot(account, snapshot, rebuilt, request, programs, scratch).await? else {
-        return Ok(None);
-    };
-    if request.tier >= Tier::Objects && !objects::compare(account, &opened, request, &mut booted).await? {
-        return Ok(None);
+/// What the tiers of one drill share.
+struct Work<'a> {
+    id: &'a DrillId,
+    catalog: &'a Catalog,
+    backup: &'a Backup,
+    request: &'a Request,
+    scratch: &'a Scratch,
+}
+
+impl Work<'_> {
+    /// Fetches and opens the backup. Nothing is given where that finds what makes the rest impossible.
+    async fn open(&self, account: &mut Account) -> Result<Option<Opened>> {
+        let Some(identities) = &self.request.identities else {
+            open::blind(account, self.catalog, self.backup).await?;
+            return Ok(None);
+        };
+        let local = fetch::fetch(account, self.catalog, self.backup, self.scratch).await?;
+        let Some(local) = local else { return Ok(None) };
+        open::open(account, &local, identities, self.request.tier, self.scratch).await
     }
-    Ok(Some(booted.plane))
+
+    /// Tiers 0 to 2, one after the other.
+    async fn local(&self, account: &mut Account, programs: &Programs) -> Result<Option<ControlPlane>> {
+        let (request, scratch) = (self.request, self.scratch);
+        let Some(opened) = self.open(account).await? else { return Ok(None) };
+        let Some(snapshot) = &opened.snapshot else { return Ok(None) };
+        let Some(rebuilt) = etcd::rebuild_data(account, snapshot, programs, scratch).await? else { return Ok(None) };
+        let booted = etcd::boot(account, snapshot, rebuilt, request, programs, scratch).await?;
+        let Some(mut booted) = booted else { return Ok(None) };
+        if request.tier == Tier::Objects && !objects::compare(account, &opened, request, &mut booted).await? {
+            return Ok(None);
+        }
+        Ok(Some(booted.plane))
+    }
+
+    /// Tier 3.
+    async fn workloads(&self, account: &mut Account, made: &Made) -> Result<()> {
+        let (request, manifest) = (self.request, self.backup.manifest());
+        let Some(opened) = self.open(account).await? else { return Ok(()) };
+        let reached = target::reach(account, &request.target, self.id, manifest, self.scratch, made).await?;
+        let Some(reached) = reached else { return Ok(()) };
+        workloads::restore(account, self.id, &opened, request, &reached, self.scratch).await?;
+        Ok(())
+    }
 }
 
 /// Whether the backup and the request allow that tier.
@@ -223,11 +282,14 @@ fn allowed(backup: &Backup, request: &Request) -> Result<()> {
     if request.identities.is_none() && tier > Tier::Content {
         return Err(Error::Usage(format!("tier {} opens the backup, and needs a recovery identity", tier.number())));
     }
+    if matches!(request.target, Target::Local) == (tier == Tier::Workloads) {
+        return Err(Error::Usage("tier 3 restores into kind or a context, and only tier 3 does".to_owned()));
+    }
     if let EtcdRecord::Absent { reason } = &manifest.etcd
-        && tier >= Tier::Etcd
+        && matches!(tier, Tier::Etcd | Tier::Objects)
     {
         return Err(Error::NoObject(format!(
-            "backup {} has no etcd snapshot ({reason}): tier 0 is as deep as it can be drilled here",
+            "backup {} has no etcd snapshot ({reason}): tier 0 is as deep as it can be drilled on this machine",
             manifest.id
         )));
     }
@@ -240,7 +302,7 @@ fn allowed(backup: &Backup, request: &Request) -> Result<()> {
         )));
     }
     if request.targets.rto_seconds.is_some() && tier < Tier::Objects {
-        return Err(Error::Usage("the time to every object readable is measured by tier 2 only".to_owned()));
+        return Err(Error::Usage("the time to every object readable is measured from tier 2 on".to_owned()));
     }
     Ok(())
 }

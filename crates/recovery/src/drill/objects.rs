@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::selector::Selection;
 
 /// Pages are small, since a large backup may take no more memory than a small one.
-const LISTS: ListOptions = ListOptions {
+pub(super) const LISTS: ListOptions = ListOptions {
     page_limit: 500,
     page_bytes: 256 << 10,
     max_page_bytes: 256 << 20,

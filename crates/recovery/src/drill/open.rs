@@ -97,8 +97,13 @@ pub(super) async fn open(
     account.end_phase("open");
     let lists = backup.coverage().resources.iter().filter_map(|resource| resource.resource_version.parse().ok());
     let oldest_list = lists.min();
-    let snapshot = facts.filter(|_| tier >= Tier::Etcd).map(|facts| Snapshot { file, facts, oldest_list });
+    let snapshot = facts.filter(|_| has_file(tier)).map(|facts| Snapshot { file, facts, oldest_list });
     Ok(Some(Opened { backup, snapshot }))
+}
+
+/// Whether the tier boots etcd.
+fn has_file(tier: Tier) -> bool {
+    matches!(tier, Tier::Etcd | Tier::Objects)
 }
 
 /// Proves the snapshot; the deeper tiers need it as a file, and so it is written and then read.
@@ -110,7 +115,7 @@ fn unseal(
     file: &std::path::Path,
 ) -> Result<(SnapshotFacts, String)> {
     let part = backup.part(&PartName::ETCD)?;
-    let facts = if tier >= Tier::Etcd {
+    let facts = if has_file(tier) {
         write_part(handle, backup, identities, part, file)?;
         inspect_file(file).map_err(Into::into)
     } else {

@@ -49,7 +49,7 @@ impl Programs {
             kubernetes: None,
             warnings: Vec::new(),
         };
-        if request.tier >= Tier::Etcd
+        if matches!(request.tier, Tier::Etcd | Tier::Objects)
             && let EtcdRecord::Captured { version, .. } = &manifest.etcd
         {
             let etcdutl = chosen.take("etcdutl", minor(version)).await?;
@@ -58,7 +58,7 @@ impl Programs {
             chosen.etcd = Some(etcd.version);
             chosen.etcdutl = etcdutl.program;
         }
-        if request.tier >= Tier::Objects {
+        if request.tier == Tier::Objects {
             let wanted = manifest.kubernetes_version.as_deref().and_then(minor);
             let server = chosen.take("kube-apiserver", wanted).await?;
             chosen.kubernetes = Some(server.version);

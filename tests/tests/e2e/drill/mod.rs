@@ -4,6 +4,7 @@ mod forge;
 mod passing;
 mod sabotage;
 mod trust;
+mod workloads;
 
 use serde_json::Value;
 

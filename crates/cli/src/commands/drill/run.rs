@@ -2,19 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use lifeboat_model::{Config, DrillTargets, Tier};
+use lifeboat_model::{Config, DrillCheckSpec, DrillChecks, DrillTargets, Tier, parse_yaml};
 use lifeboat_recovery::Catalog;
-use lifeboat_recovery::drill::{Drilled, Request, run as drill};
+use lifeboat_recovery::drill::{ContextOptions, Drilled, KindOptions, Request, Target, run as drill};
 
 use super::form::{DrillForm, exit_code};
 use super::{html, junit, metrics, programs};
 use crate::app::{App, block_on};
-use crate::args::{DrillFiles, DrillRunArgs};
+use crate::args::{DrillFiles, DrillRunArgs, TargetArg};
 use crate::commands::version::TOOL;
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
 use crate::{files, keys, sources};
+
+/// The largest file of checks.
+const MAX_CHECKS: u64 = 1 << 20;
 
 pub(crate) fn run(app: &App, arguments: &DrillRunArgs) -> Result<ExitCode> {
     let config = app.config(&[])?;
@@ -51,14 +55,21 @@ pub(super) fn write_files(wanted: &DrillFiles, form: &DrillForm) -> Result<()> {
 }
 
 fn request(app: &App, config: &Config, arguments: &DrillRunArgs) -> Result<Request> {
+    let target = target(app, arguments)?;
+    let default = if matches!(target, Target::Local) { Tier::Objects } else { Tier::Workloads };
+    let tier = arguments.tier.unwrap_or(default);
     let identities = keys::optional_identities(&arguments.identity)?.map(Arc::new);
-    if identities.is_none() && arguments.tier > Tier::Content {
+    if identities.is_none() && tier > Tier::Content {
         return Err(Error::NoIdentity);
     }
     let signer = if arguments.no_report { None } else { Some(Arc::new(keys::signing_key(&config.signing)?)) };
     let temporary = || PathBuf::from(app.environment.get("TMPDIR").unwrap_or("/tmp"));
     Ok(Request {
-        tier: arguments.tier,
+        tier,
+        target,
+        checks: arguments.checks.as_deref().map(checks).transpose()?.unwrap_or_default(),
+        ready_within: Duration::from_secs(arguments.ready_within),
+        environment: environment(app),
         identities,
         programs: programs::folders(app, &arguments.bin_dir),
         encryption_config: arguments.encryption_config.as_deref().map(absolute).transpose()?,
@@ -69,6 +80,34 @@ fn request(app: &App, config: &Config, arguments: &DrillRunArgs) -> Result<Reque
         tool: TOOL.to_owned(),
         keep: arguments.keep,
     })
+}
+
+fn target(app: &App, arguments: &DrillRunArgs) -> Result<Target> {
+    Ok(match &arguments.target {
+        TargetArg::Local => Target::Local,
+        TargetArg::Kind => Target::Kind(KindOptions {
+            program: app.environment.find_program("kind").ok_or(Error::NoProgram("kind"))?,
+            image: arguments.kind_image.clone(),
+            config: arguments.kind_config.as_deref().map(absolute).transpose()?,
+            environment: environment(app),
+        }),
+        TargetArg::Context(context) => {
+            Target::Context(ContextOptions { kubeconfig: None, context: context.clone(), occupied: arguments.occupied })
+        }
+    })
+}
+
+/// What programs that a drill runs see of the variables here: not those with keys of ours.
+fn environment(app: &App) -> Vec<(String, String)> {
+    let ours = |name: &str| ["LIFEBOAT_", "AWS_"].iter().any(|prefix| name.starts_with(prefix));
+    let all = app.environment.beginning_with("");
+    all.filter(|(name, _)| !ours(name)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn checks(path: &std::path::Path) -> Result<Vec<DrillCheckSpec>> {
+    let text = files::read_text(path, MAX_CHECKS)?;
+    let document: DrillChecks = parse_yaml(&path.display().to_string(), &text)?;
+    Ok(document.checks)
 }
 
 /// A file that must be there, by its whole path.
