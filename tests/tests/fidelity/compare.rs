@@ -217,7 +217,7 @@ fn fates(
             }
             (Fate::Restored, None) => {}
             (expected, found) => {
-                problems.push(format!("{key}: {expected:?} was expected, and it was skipped by {found:?}"))
+                problems.push(format!("{key}: {expected:?} was expected, and it was skipped by {found:?}"));
             }
         }
         for pointer in &shape.keeps {

@@ -89,16 +89,16 @@ impl Loader<'_> {
 
     async fn act(&self, path: &str, act: &Act, made: &Value) {
         match act {
-            Act::Status(status) => {
+            Act::Status(wanted) => {
                 let mut object = made.clone();
-                merge(&mut object, json!({"status": status}));
+                merge(&mut object, json!({"status": wanted}));
                 self.request(Method::PUT, &format!("{path}/status"), &object).await;
             }
             Act::Subresource { name, method, body } => {
                 self.request(method.parse().unwrap(), &format!("{path}/{name}"), body).await;
             }
-            Act::Patch(patch) => {
-                self.request(Method::PATCH, path, patch).await;
+            Act::Patch(change) => {
+                self.request(Method::PATCH, path, change).await;
             }
             Act::Delete => {
                 self.request(Method::DELETE, path, &json!({})).await;

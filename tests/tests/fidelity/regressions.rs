@@ -75,7 +75,7 @@ const CLUSTER: [(&str, &str, &str); 7] = [
     ("admissionregistration.k8s.io", "validatingwebhookconfigurations", "refuse"),
 ];
 
-fn gadgets(version: &str, spec: Value) -> Shape {
+fn gadgets(version: &str, spec: &Value) -> Shape {
     let status = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {"spec": spec, "status": status}}});
     let versions =
@@ -109,7 +109,7 @@ fn shapes() -> Vec<Shape> {
     let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}]}});
     let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
     vec![
-        gadgets("v1", json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
+        gadgets("v1", &json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),
         Shape::new("v1", "namespaces", "Namespace", None, "shop", json!({})).stage(Stage::Namespaces),
         in_shop("v1", "serviceaccounts", "ServiceAccount", "default", json!({})).stage(Stage::First),
         Shape::new(
@@ -266,12 +266,12 @@ async fn a_kind_is_restored_at_the_version_that_is_served_and_what_fails_is_name
     let free = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     let before = {
         let source = empty().await;
-        load(&connect(&source).await, &[gadgets("v1", free), gadget("small", 3), gadget("large", 200)]).await;
+        load(&connect(&source).await, &[gadgets("v1", &free), gadget("small", 3), gadget("large", 200)]).await;
         back_up(&source, &keys).await
     };
     let target = empty().await;
     let bounded = json!({"type": "object", "properties": {"size": {"type": "integer", "maximum": 100}}});
-    load(&connect(&target).await, &[gadgets("v2", bounded)]).await;
+    load(&connect(&target).await, &[gadgets("v2", &bounded)]).await;
     let (plan, report) = restore(&before, &target, Settings::default()).await;
     let after = objects(&back_up(&target, &keys).await).await;
     let small = Scene::of(&after, "example.com", "gadgets", None, "small");

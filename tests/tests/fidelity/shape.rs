@@ -114,6 +114,11 @@ impl Shape {
         self
     }
 
+    /// Adds to its spec.
+    pub(crate) fn with_spec(self, spec: Value) -> Self {
+        self.with(Value::Object(Map::from_iter([("spec".to_owned(), spec)])))
+    }
+
     /// Adds an owner.
     pub(crate) fn owned_by(mut self, owner: &Shape, controller: bool) -> Self {
         let kind = owner.object["kind"].clone();

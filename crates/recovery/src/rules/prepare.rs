@@ -63,10 +63,14 @@ mod tests {
     use super::super::testing::{changes, names, samples, touches};
     use super::*;
 
+    fn pairs(wanted: bool, from: &str, to: &str) -> BTreeMap<String, String> {
+        wanted.then(|| (from.to_owned(), to.to_owned())).into_iter().collect()
+    }
+
     fn transforms() -> impl Strategy<Value = Transforms> {
         (any::<[bool; 5]>()).prop_map(|[namespaces, classes, ports, volumes, mark]| Transforms {
-            namespaces: namespaces.then(|| [("shop".to_owned(), "copy".to_owned())].into()).unwrap_or_default(),
-            storage_classes: classes.then(|| [("fast".to_owned(), "slow".to_owned())].into()).unwrap_or_default(),
+            namespaces: pairs(namespaces, "shop", "copy"),
+            storage_classes: pairs(classes, "fast", "slow"),
             patches: Vec::new(),
             keep_node_ports: ports,
             volumes: volumes.then(BTreeSet::new),
@@ -120,7 +124,7 @@ mod tests {
                 let applied = prepare(&mut object, &resource, &transforms).unwrap();
                 for path in changes(&before, &object) {
                     let rule = applied.iter().find(|applied| names(&applied.field, &path));
-                    prop_assert!(rule.is_some(), "{:?} of {} was changed, and {:?} do not name it", path, before, applied);
+                    prop_assert!(rule.is_some(), "{path:?} of {before} was changed, and {applied:?} do not name it");
                 }
                 for applied in &applied {
                     let at_work = changes(&before, &object).iter().any(|path| touches(&applied.field, path));

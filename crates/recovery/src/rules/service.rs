@@ -22,7 +22,8 @@ fn came_from_server(object: &Value) -> bool {
 
 /// What managers of the object's fields wrote into `spec`. Addresses that the server gives do not show there: it notes
 /// the fields of a request before it allocates.
-/// Source: `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/create.go`, `pkg/registry/core/service/storage/storage.go`.
+/// Source: `staging/src/k8s.io/apiserver/pkg/endpoints/handlers/create.go`,
+/// `pkg/registry/core/service/storage/storage.go`.
 fn managed_specs(object: &Value) -> impl Iterator<Item = &Map<String, Value>> {
     let entries = list(object, &["metadata", "managedFields"]).iter();
     entries.filter_map(|entry| get(entry, &["fieldsV1", "f:spec"]).and_then(Value::as_object))
@@ -175,7 +176,7 @@ mod tests {
     use super::super::testing::resource;
     use super::*;
 
-    fn service(managed: Value, annotations: Value) -> Value {
+    fn service(managed: &Value, annotations: &Value) -> Value {
         json!({
             "metadata": {"name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "5",
                 "annotations": annotations,
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn what_the_server_gave_goes() {
-        let spec = prepared(service(json!({"f:ports": {}, "f:type": {}}), json!({})), &Transforms::default());
+        let spec = prepared(service(&json!({"f:ports": {}, "f:type": {}}), &json!({})), &Transforms::default());
         assert_eq!(spec["clusterIP"], Value::Null);
         assert_eq!(spec["clusterIPs"], Value::Null);
         assert_eq!(spec["healthCheckNodePort"], Value::Null);
@@ -207,7 +208,7 @@ mod tests {
     fn what_was_chosen_by_hand_stays() {
         let managed = json!({"f:clusterIP": {}, "f:healthCheckNodePort": {},
             "f:ports": {"k:{\"port\":53,\"protocol\":\"UDP\"}": {".": {}, "f:nodePort": {}}}});
-        let spec = prepared(service(managed, json!({})), &Transforms::default());
+        let spec = prepared(service(&managed, &json!({})), &Transforms::default());
         assert_eq!(spec["clusterIPs"], json!(["10.96.0.9"]));
         assert_eq!(spec["healthCheckNodePort"], 31000);
         assert_eq!(spec["ports"][0].get("nodePort"), None);
@@ -219,29 +220,29 @@ mod tests {
         let applied =
             json!({"spec": {"clusterIP": "10.96.0.9", "ports": [{"port": 80, "nodePort": 30080}]}}).to_string();
         let annotations = json!({LAST_APPLIED: applied});
-        let spec = prepared(service(json!({}), annotations), &Transforms::default());
+        let spec = prepared(service(&json!({}), &annotations), &Transforms::default());
         assert_eq!(spec["clusterIP"], "10.96.0.9");
         assert_eq!(spec["ports"][0]["nodePort"], 30080);
         assert_eq!(spec["ports"][1].get("nodePort"), None);
-        let unreadable = prepared(service(json!({}), json!({LAST_APPLIED: "{"})), &Transforms::default());
+        let unreadable = prepared(service(&json!({}), &json!({LAST_APPLIED: "{"})), &Transforms::default());
         assert_eq!(unreadable.get("clusterIP"), None);
     }
 
     #[test]
     fn node_ports_stay_on_request() {
         let transforms = Transforms { keep_node_ports: true, ..Transforms::default() };
-        let spec = prepared(service(json!({}), json!({})), &transforms);
+        let spec = prepared(service(&json!({}), &json!({})), &transforms);
         assert_eq!((&spec["healthCheckNodePort"], &spec["ports"][0]["nodePort"]), (&json!(31000), &json!(30080)));
         assert_eq!(spec.get("clusterIP"), None);
     }
 
     #[test]
     fn a_headless_service_stays_headless_and_a_document_without_uid_as_it_is() {
-        let mut headless = service(json!({}), json!({}));
+        let mut headless = service(&json!({}), &json!({}));
         headless["spec"]["clusterIP"] = json!("None");
         headless["spec"]["clusterIPs"] = json!(["None"]);
         assert_eq!(prepared(headless, &Transforms::default())["clusterIPs"], json!(["None"]));
-        let mut document = service(json!({}), json!({}));
+        let mut document = service(&json!({}), &json!({}));
         document["metadata"].as_object_mut().unwrap().remove("uid");
         let spec = document["spec"].clone();
         assert_eq!(prepared(document, &Transforms::default()), spec);
@@ -250,7 +251,7 @@ mod tests {
     #[test]
     fn addresses_can_be_given_back() {
         let services = resource("", "services");
-        let mut object = service(json!({}), json!({}));
+        let mut object = service(&json!({}), &json!({}));
         assert!(asks_for_addresses(&services, &object));
         assert!(!asks_for_addresses(&resource("example.com", "services"), &object));
         let applied = release_addresses(&mut object, &services);
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_replacement_keeps_what_the_live_service_has() {
-        let live = service(json!({}), json!({}));
+        let live = service(&json!({}), &json!({}));
         let mut wanted = live.clone();
         release_addresses(&mut wanted, &resource("", "services"));
         assert_eq!(carry(&live, &mut wanted).len(), 4);

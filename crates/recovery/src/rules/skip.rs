@@ -178,7 +178,8 @@ pub const SKIP_RULES: &[SkipRule] = &[
         what: "the ConfigMaps 'extension-apiserver-authentication' and \
                'kube-apiserver-legacy-service-account-token-tracking' in namespace kube-system",
         reason: "the API server writes its own CAs and dates there; old CAs would be trusted by aggregated servers",
-        source: "pkg/controlplane/controller/clusterauthenticationtrust, pkg/controlplane/controller/legacytokentracking",
+        source: "pkg/controlplane/controller/clusterauthenticationtrust, \
+                 pkg/controlplane/controller/legacytokentracking",
         which: Which::Objects(&[kinds::CONFIG_MAP], |object, _| {
             let names = ["extension-apiserver-authentication", "kube-apiserver-legacy-service-account-token-tracking"];
             namespace(object) == "kube-system" && names.contains(&name(object))
@@ -207,7 +208,8 @@ pub const SKIP_RULES: &[SkipRule] = &[
     },
     SkipRule {
         number: 126,
-        what: "FlowSchemas and PriorityLevelConfigurations with the annotation apf.kubernetes.io/autoupdate-spec: 'true'",
+        what: "FlowSchemas and PriorityLevelConfigurations with the annotation apf.kubernetes.io/autoupdate-spec: \
+               'true'",
         reason: "the API server makes them as its version wants them, and deletes such that it does not know",
         source: "pkg/registry/flowcontrol/ensurer/strategy.go",
         which: Which::Objects(&[kinds::FLOW_SCHEMA, kinds::PRIORITY_LEVEL], |object, _| {
@@ -261,7 +263,8 @@ pub const SKIP_RULES: &[SkipRule] = &[
     },
     SkipRule {
         number: 132,
-        what: "Endpoints labelled endpoints.kubernetes.io/managed-by: endpoint-controller, or whose Service has a selector",
+        what: "Endpoints labelled endpoints.kubernetes.io/managed-by: endpoint-controller, or whose Service has a \
+               selector",
         reason: "the endpoints controller makes them again; the old ones point at pods that are gone",
         source: "pkg/controller/endpoint/endpoints_controller.go",
         which: Which::Objects(&[kinds::ENDPOINTS], |object, context| {
@@ -300,8 +303,8 @@ pub const SKIP_RULES: &[SkipRule] = &[
     SkipRule {
         number: 136,
         what: "PersistentVolumeClaims and ResourceClaims that a Pod controls",
-        reason: "made for one pod's ephemeral volumes and claim templates, and again for its successor; one that is not \
-                 owned by the new pod would keep it from starting",
+        reason: "made for one pod's ephemeral volumes and claim templates, and again for its successor; one that is \
+                 not owned by the new pod would keep it from starting",
         source: "pkg/controller/volume/ephemeral/controller.go, pkg/controller/resourceclaim/controller.go",
         which: Which::Objects(&[kinds::CLAIM, kinds::RESOURCE_CLAIM], |object, _| {
             list(object, &["metadata", "ownerReferences"]).iter().any(|owner| {

@@ -17,7 +17,7 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
     })
 }
 
-fn definition(plural: &str, kind: &str, scope: &str, versions: Value) -> Shape {
+fn definition(plural: &str, kind: &str, scope: &str, versions: &Value) -> Shape {
     let singular = kind.to_lowercase();
     let content = json!({"spec": {"group": "example.com", "scope": scope, "versions": versions,
         "names": {"plural": plural, "singular": singular, "kind": kind, "shortNames": [format!("{singular}s-x")], "categories": ["all"]}}});
@@ -52,7 +52,7 @@ fn definitions() -> Vec<Shape> {
         {"name": "v1alpha1", "served": false, "storage": false, "schema": schema(&properties)}]);
     // Without a status subresource, its status is a field like others.
     let gadgets = json!([{"name": "v2", "served": true, "storage": true, "schema": schema(&properties)}]);
-    vec![definition("widgets", "Widget", "Namespaced", widgets), definition("gadgets", "Gadget", "Cluster", gadgets)]
+    vec![definition("widgets", "Widget", "Namespaced", &widgets), definition("gadgets", "Gadget", "Cluster", &gadgets)]
 }
 
 fn widget(name: &str, content: Value) -> Shape {

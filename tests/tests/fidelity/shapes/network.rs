@@ -22,7 +22,7 @@ pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
 
 fn service(name: &str, spec: Value) -> Shape {
     let content = json!({"spec": {"selector": {"app": name}, "ports": [{"name": "http", "port": 80}]}});
-    Shape::new("v1", "services", "Service", Some("shop"), name, content).with(json!({"spec": spec}))
+    Shape::new("v1", "services", "Service", Some("shop"), name, content).with_spec(spec)
 }
 
 fn services(address: u8, port: u16) -> Vec<Shape> {

@@ -33,7 +33,7 @@ fn template(app: &str) -> Value {
 
 fn workload(resource: &'static str, kind: &str, name: &str, spec: Value) -> Shape {
     let content = json!({"spec": {"selector": {"matchLabels": {"app": name}}, "template": template(name)}});
-    Shape::new("apps/v1", resource, kind, Some("shop"), name, content).with(json!({"spec": spec}))
+    Shape::new("apps/v1", resource, kind, Some("shop"), name, content).with_spec(spec)
 }
 
 fn owners(replicas: u8, paused: bool) -> Vec<Shape> {
