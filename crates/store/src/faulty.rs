@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
-use crate::{Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Store, StoreError, Stored};
+use crate::{
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Store, StoreError, Stored,
+};
 
 /// What a store is asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +28,8 @@ pub enum Operation {
     Folders,
     /// [`Store::delete`].
     Delete,
+    /// [`Store::protection`].
+    Protection,
     /// [`Store::incomplete_uploads`].
     IncompleteUploads,
     /// [`Store::abort_incomplete`].
@@ -65,7 +69,7 @@ type Plan = Box<dyn FnMut(&Call<'_>) -> Option<Fault> + Send>;
 /// Another store with faults.
 pub struct FaultyStore<S> {
     inner: S,
-    plan: Mutex<(Plan, [u64; 9])>,
+    plan: Mutex<(Plan, [u64; 10])>,
 }
 
 /// A plan that lets the nth call of one operation (from 1) fail in one way, and no other.
@@ -107,7 +111,7 @@ fn injected_break(endpoint: &str) -> StoreError {
 impl<S: Store> FaultyStore<S> {
     /// Wraps a store; `plan` is asked about each call.
     pub fn new(inner: S, plan: impl FnMut(&Call<'_>) -> Option<Fault> + Send + 'static) -> Self {
-        Self { inner, plan: Mutex::new((Box::new(plan), [0; 9])) }
+        Self { inner, plan: Mutex::new((Box::new(plan), [0; 10])) }
     }
 
     /// The store underneath.
@@ -233,6 +237,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.call(Operation::Delete, key.as_str(), self.inner.delete(key)).await
+    }
+
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
+        self.call(Operation::Protection, key.as_str(), self.inner.protection(key)).await
     }
 
     fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {

@@ -18,6 +18,6 @@ pub use key::{Key, KeyError, Prefix};
 pub use memory::{Clock, MemoryStore};
 pub use s3::{Checksums, Credentials, S3Options, S3Store, Timeouts};
 pub use store::{
-    Body, Capabilities, DefaultRetention, Incomplete, Listed, Listing, MAX_RANGE, Object, ObjectLock, RetentionPeriod,
-    Store, Stored, Versioning, body, digest,
+    Body, Capabilities, DefaultRetention, Incomplete, Listed, Listing, MAX_RANGE, Object, ObjectLock, Protection,
+    RetentionPeriod, Store, Stored, Versioning, body, digest,
 };

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 
 use crate::store::{beyond_end, body, check_range};
 use crate::{
-    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Store, StoreError, Stored,
-    Versioning,
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Protection, Store, StoreError,
+    Stored, Versioning,
 };
 
 /// What tells the time.
@@ -98,6 +98,10 @@ impl Store for MemoryStore {
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.objects().remove(key);
         Ok(())
+    }
+
+    async fn protection(&self, _: &Key) -> Result<Protection, StoreError> {
+        Ok(Protection::default())
     }
 
     fn incomplete_uploads(&self, _: &Prefix) -> Listing<'_, Incomplete> {

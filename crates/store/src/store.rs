@@ -53,6 +53,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object; removing what is not there succeeds. In a bucket with versions the old version is kept.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
+    /// What holds an object against removal. It counts for the store as a whole: [`Store::delete`] hides a held object
+    /// from listings where the bucket has versions, and its bytes stay.
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError>;
+
     /// What killed writers left of their unfinished objects, and live ones are writing now, in a folder and below it.
     fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete>;
 
@@ -99,6 +103,17 @@ pub struct Listed {
     pub bytes: u64,
     /// When it was written, by the store's clock.
     pub modified: Timestamp,
+}
+
+/// What holds an object against removal; nothing by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Protection {
+    /// It is retained until then.
+    pub retained_until: Option<Timestamp>,
+    /// It is under a legal hold, which ends when somebody ends it.
+    pub legal_hold: bool,
+    /// The bucket has versions: a removal hides the object, and its bytes stay as an old version.
+    pub versioned: bool,
 }
 
 /// An object that was begun and not finished.
@@ -240,6 +255,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         (**self).delete(key).await
+    }
+
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
+        (**self).protection(key).await
     }
 
     fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {

@@ -23,8 +23,8 @@ use self::walk::{Find, Objects, Parts, Walk, modified};
 use crate::key::check_segment;
 use crate::store::{beyond_end, body, check_range};
 use crate::{
-    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Store, StoreError, Stored,
-    Versioning,
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Protection, Store, StoreError,
+    Stored, Versioning,
 };
 
 /// Bytes that are written or read on a blocking thread at a time.
@@ -152,6 +152,10 @@ impl Store for DirectoryStore {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.run(key, |root, key| remove(root, &key.parent(), key.name())).await
+    }
+
+    async fn protection(&self, _: &Key) -> Result<Protection, StoreError> {
+        Ok(Protection::default())
     }
 
     fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {

@@ -8,6 +8,7 @@ mod multipart;
 mod options;
 mod parts;
 mod probe;
+mod protection;
 mod upload;
 
 use std::ops::Range;
@@ -19,7 +20,9 @@ use jiff::Timestamp;
 
 use self::bucket::{Bucket, Shared};
 pub use self::options::{Checksums, Credentials, S3Options, Timeouts};
-use crate::{Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Store, StoreError, Stored};
+use crate::{
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Store, StoreError, Stored,
+};
 
 /// The most bytes of an object, by the number and the sizes of its parts: 156.25 GiB.
 const MAX_OBJECT: u64 = (4_000 + 2 * 4_000 + 4 * 2_000) * (8 << 20);
@@ -70,6 +73,10 @@ impl Store for S3Store {
 
     async fn delete(&self, key: &Key) -> Result<(), StoreError> {
         self.bucket.delete(key).await
+    }
+
+    async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
+        self.bucket.protection(key).await
     }
 
     fn incomplete_uploads(&self, prefix: &Prefix) -> Listing<'_, Incomplete> {
