@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::nearest;
-use crate::{ClusterName, GroupResource, YamlError, parse_yaml};
+use crate::{Age, ClusterName, GroupResource, RetentionPolicy, YamlError, parse_yaml};
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -35,6 +35,9 @@ pub struct Config {
     /// Which objects are captured.
     #[serde(default)]
     pub resources: ResourcesConfig,
+    /// Which backups `backup prune` keeps.
+    #[serde(default)]
+    pub retention: RetentionPolicy,
 }
 
 /// Version of the configuration's form.
@@ -274,9 +277,17 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("kubernetes.context", |c, v| optional(&mut c.kubernetes.context, v)),
     ("resources.include", |c, v| resources(&mut c.resources.include, v)),
     ("resources.exclude", |c, v| resources(&mut c.resources.exclude, v)),
-    ("resources.pageSize", |c, v| {
-        v.parse().map(|size| c.resources.page_size = size).map_err(|_| "expected a number".to_owned())
-    }),
+    ("resources.pageSize", |c, v| number(&mut c.resources.page_size, v)),
+    ("retention.keepLast", |c, v| number(&mut c.retention.keep_last, v)),
+    ("retention.keepHourly", |c, v| number(&mut c.retention.keep_hourly, v)),
+    ("retention.keepDaily", |c, v| number(&mut c.retention.keep_daily, v)),
+    ("retention.keepWeekly", |c, v| number(&mut c.retention.keep_weekly, v)),
+    ("retention.keepMonthly", |c, v| number(&mut c.retention.keep_monthly, v)),
+    ("retention.keepYearly", |c, v| number(&mut c.retention.keep_yearly, v)),
+    ("retention.keepWithin", |c, v| age(v).map(|age| c.retention.keep_within = Some(age))),
+    ("retention.minBackups", |c, v| number(&mut c.retention.min_backups, v)),
+    ("retention.minVerified", |c, v| number(&mut c.retention.min_verified, v)),
+    ("retention.unfinishedAfter", |c, v| age(v).map(|age| c.retention.unfinished_after = age)),
 ];
 
 fn s3(config: &mut Config) -> &mut S3Store {
@@ -316,6 +327,14 @@ fn list(target: &mut Vec<String>, value: &str) -> Result<(), String> {
 fn resources(target: &mut Vec<GroupResource>, value: &str) -> Result<(), String> {
     *target = items(value).map(GroupResource::from).collect();
     Ok(())
+}
+
+fn number(target: &mut u32, value: &str) -> Result<(), String> {
+    value.parse().map(|number| *target = number).map_err(|_| "expected a number".to_owned())
+}
+
+fn age(value: &str) -> Result<Age, String> {
+    value.parse().map_err(|_| "expected the form 36h, 14d, 8w, 6mo or 1y".to_owned())
 }
 
 fn items(value: &str) -> impl Iterator<Item = String> {
@@ -390,6 +409,7 @@ impl Config {
         if !(1..=10_000).contains(&self.resources.page_size) {
             faults.push(format!("resources.pageSize: {} is not from 1 to 10000", self.resources.page_size));
         }
+        faults.extend(self.retention.faults());
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
@@ -408,6 +428,7 @@ encryption: {recipients: [age1x]}
 signing: {secretKeyFile: signing.key, trustedKeys: [RWQx]}
 etcd: {endpoints: [\"https://127.0.0.1:2379\"], caFile: ca.crt, certFile: client.crt, keyFile: client.key}
 resources: {exclude: [events], pageSize: 250}
+retention: {keepDaily: 7, keepWithin: 36h}
 ";
 
     #[test]
@@ -425,14 +446,19 @@ resources: {exclude: [events], pageSize: 250}
         let text = FULL.replace("forcePathStyle", "forcePathStile");
         let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
         insta::assert_snapshot!(error, @"lifeboat.yaml:5:95: unknown key 'forcePathStile', did you mean 'forcePathStyle'?");
+        let text = FULL.replace("keepDaily", "keepDayly");
+        let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
+        insta::assert_snapshot!(error, @"lifeboat.yaml:10:13: unknown key 'keepDayly', did you mean 'keepDaily'?");
         let error = Config::parse("c.yaml", &format!("{FULL}shop: 1\n")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:10:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources");
+        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention");
     }
 
     #[test]
     fn bad_values_have_their_place() {
         let error = Config::parse("c.yaml", &FULL.replace("pageSize: 250", "pageSize: many")).unwrap_err();
         insta::assert_snapshot!(error, @"c.yaml:9:42: invalid u32");
+        let error = Config::parse("c.yaml", &FULL.replace("36h", "a while")).unwrap_err();
+        insta::assert_snapshot!(error, @"c.yaml:10:40: 'a while' is no length of time: expected the form 36h, 14d, 8w, 6mo or 1y");
         let error = Config::parse("c.yaml", &FULL.replace("prod-eu-1", "../x")).unwrap_err();
         insta::assert_snapshot!(error, @"c.yaml:3:17: '../x' cannot name a cluster: expected 1 to 63 lower-case letters, digits, '-' or '.', beginning and ending with a letter or digit");
         let error = Config::parse("c.yaml", &FULL.replace("v1alpha1", "v2")).unwrap_err();
@@ -468,6 +494,9 @@ resources: {exclude: [events], pageSize: 250}
         assert!(config.set("store.s3.checksums", "never").is_err());
         config.set("resources.include", "pods,deployments.apps").unwrap();
         assert_eq!(config.resources.include[1].group, "apps");
+        config.set("retention.keepWithin", "2w").unwrap();
+        config.set("retention.keepLast", "3").unwrap();
+        assert_eq!((config.retention.keep_last, &config.retention.keep_within), (3, &Some("2w".parse().unwrap())));
         config.set("store.directory.path", "/b").unwrap();
         assert_eq!(config.check(), Ok(()));
         let error = config.set("store.s3.buckett", "x").unwrap_err();
@@ -489,6 +518,7 @@ resources: {exclude: [events], pageSize: 250}
         config.store = StoreConfig::default();
         config.etcd = Some(EtcdConfig { cert_file: Some("c".into()), ..EtcdConfig::default() });
         config.resources.page_size = 0;
-        assert_eq!(config.check().unwrap_err().len(), 4);
+        config.retention.min_backups = 0;
+        assert_eq!(config.check().unwrap_err().len(), 5);
     }
 }
