@@ -44,5 +44,6 @@ fn run_backup(app: &App, command: &BackupCommand) -> Result<ExitCode> {
         BackupCommand::Search(arguments) => backup::search::run(app, arguments),
         BackupCommand::Diff(arguments) => backup::diff::run(app, arguments),
         BackupCommand::Download(arguments) => backup::download::run(app, arguments),
+        BackupCommand::Prune(arguments) => backup::prune::run(app, arguments),
     }
 }

@@ -3,7 +3,7 @@
 //! A [`Catalog`] knows the backups of one cluster in one store and hands out a [`Backup`] only after its manifest's
 //! signature was checked against trusted keys. [`backup::create`] takes one, [`verify::verify`] proves one,
 //! [`OpenBackup`] looks inside one by ranged reads that are proved frame by frame, and [`restore_etcd`] brings etcd
-//! back from one. Nothing here touches the terminal, the environment or the clock.
+//! back from one. [`retention`] removes old ones. Nothing here touches the terminal, the environment or the clock.
 
 mod blocking;
 mod catalog;
@@ -22,6 +22,7 @@ pub mod download;
 pub mod drill;
 pub mod restore_etcd;
 pub mod restore_objects;
+pub mod retention;
 pub mod rules;
 pub mod verify;
 

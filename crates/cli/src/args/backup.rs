@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use lifeboat_model::ResourceArg;
+use lifeboat_model::{Age, ResourceArg};
 use lifeboat_recovery::{BackupRef, LabelSelector};
 
 use super::{ClusterArgs, IdentityArgs};
 
-/// Take backups, list them, look inside, verify them
+/// Take backups, list them, look inside, verify them, remove old ones
 #[derive(Debug, Subcommand)]
 pub(crate) enum BackupCommand {
     Create(CreateArgs),
@@ -20,6 +20,7 @@ pub(crate) enum BackupCommand {
     Search(SearchArgs),
     Diff(DiffArgs),
     Download(DownloadArgs),
+    Prune(PruneArgs),
 }
 
 /// Take a backup of etcd and of all objects
@@ -170,4 +171,56 @@ pub(crate) struct DownloadArgs {
     pub(crate) to: PathBuf,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+}
+
+/// Remove the backups that no rule of the retention keeps
+///
+/// Shows each backup with the reasons for which it stays, and asks before anything goes. The newest complete backup and
+/// the newest that a drill has verified always stay, and so does what the store holds by Object Lock. Clears away also
+/// what unfinished backups and removals have left.
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Show what would be done, and do nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}
+
+/// The rules, each instead of the configuration's.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyArgs {
+    /// Keep the newest N, instead of retention.keepLast; here as below 0 switches a rule off
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_last: Option<u32>,
+    /// Keep the newest of each of N hours
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_hourly: Option<u32>,
+    /// Keep the newest of each of N days
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_daily: Option<u32>,
+    /// Keep the newest of each of N weeks
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_weekly: Option<u32>,
+    /// Keep the newest of each of N months
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_monthly: Option<u32>,
+    /// Keep the newest of each of N years
+    #[arg(long, value_name = "N")]
+    pub(crate) keep_yearly: Option<u32>,
+    /// Keep all that are at most so much older than the newest, as 36h, 14d, 6mo
+    #[arg(long, value_name = "AGE")]
+    pub(crate) keep_within: Option<Age>,
+    /// Keep at least N complete ones, whatever the rules say
+    #[arg(long, value_name = "N")]
+    pub(crate) min_backups: Option<u32>,
+    /// Remove no complete one while fewer than N are verified by a drill
+    #[arg(long, value_name = "N")]
+    pub(crate) min_verified: Option<u32>,
+    /// Clear away what an unfinished backup has left after so long
+    #[arg(long, value_name = "AGE")]
+    pub(crate) unfinished_after: Option<Age>,
 }

@@ -1,4 +1,4 @@
-//! `backup`: taking them and looking at them.
+//! `backup`: taking them, looking at them, and removing old ones.
 
 pub(crate) mod create;
 pub(crate) mod diff;
@@ -6,6 +6,7 @@ pub(crate) mod download;
 pub(crate) mod get;
 pub(crate) mod list;
 pub(crate) mod objects;
+pub(crate) mod prune;
 pub(crate) mod search;
 pub(crate) mod show;
 pub(crate) mod verify;

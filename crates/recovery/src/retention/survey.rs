@@ -1,0 +1,253 @@
+//! What the store has, and what should become of it. Nothing is written.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use jiff::Timestamp;
+use lifeboat_model::{BackupId, RetentionPolicy};
+use lifeboat_store::{Incomplete, Key, Listed, Prefix, Protection, Store, StoreError};
+
+use super::plan::{Known, Lock, Verdict, plan};
+use super::remove::is_void;
+use crate::catalog::{Catalog, Entry, Problem};
+use crate::drill::{self, History};
+use crate::error::{Result, chain};
+use crate::layout;
+
+/// Questions to the store at a time.
+const CONCURRENCY: usize = 16;
+
+/// What a prune would do.
+#[derive(Debug)]
+pub struct Prune {
+    /// Every backup that can be believed, newest first.
+    pub verdicts: Vec<Verdict>,
+    /// What has a manifest that cannot be believed. It stays, and counts for nothing.
+    pub problems: Vec<Problem>,
+    /// What backups that were never finished and removals that were broken off have left, and goes.
+    pub leftovers: Vec<Leftover>,
+    /// What has no manifest and stays: it may be under way.
+    pub unfinished: Vec<BackupId>,
+    /// Uploads that were never finished, and go.
+    pub uploads: Vec<Incomplete>,
+    /// Why the unfinished uploads are not known: this server does not list them, or not to everybody.
+    pub uploads_unknown: Option<String>,
+    /// The bucket has versions: what is removed stays there as old versions.
+    pub versioned: bool,
+    /// What lies in each folder.
+    pub(super) folders: BTreeMap<BackupId, Folder>,
+}
+
+/// A folder without a manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// The id of the backup that it would have been.
+    pub id: BackupId,
+    /// Bytes in it.
+    pub bytes: u64,
+    /// When it was last written to, by the store's clock.
+    pub written: Timestamp,
+    /// What holds it; then it stays.
+    pub lock: Option<Lock>,
+}
+
+impl Prune {
+    /// The backups that go, newest first.
+    pub fn removals(&self) -> impl Iterator<Item = &Known> {
+        self.verdicts.iter().filter(|verdict| !verdict.keeps()).map(|verdict| &verdict.backup)
+    }
+
+    /// The leftovers that go.
+    pub fn clearances(&self) -> impl Iterator<Item = &Leftover> {
+        self.leftovers.iter().filter(|leftover| leftover.lock.is_none())
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_empty(&self) -> bool {
+        self.removals().next().is_none() && self.clearances().next().is_none() && self.uploads.is_empty()
+    }
+}
+
+/// What lies in the folder of a backup.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    pub(super) keys: Vec<Key>,
+    bytes: u64,
+    written: Timestamp,
+    /// When its manifest was stored.
+    manifest: Option<Timestamp>,
+    pub(super) signed: bool,
+}
+
+impl Folder {
+    fn add(&mut self, listed: Listed) {
+        self.bytes = self.bytes.saturating_add(listed.bytes);
+        self.written = self.written.max(listed.modified);
+        match listed.key.name() {
+            layout::MANIFEST => self.manifest = Some(listed.modified),
+            name if name.strip_suffix(layout::SIGNATURE) == Some(layout::MANIFEST) => self.signed = true,
+            _ => {}
+        }
+        self.keys.push(listed.key);
+    }
+}
+
+/// The folders of a cluster's backups, and the store's time: the date of the newest thing that it has of the cluster. That
+/// is behind its clock and never ahead of it, so nothing is older than this makes it.
+struct Contents {
+    folders: BTreeMap<BackupId, Folder>,
+    newest: Timestamp,
+}
+
+/// Finds out what a prune would do.
+///
+/// # Errors
+/// When the store cannot be read. What cannot be believed is kept and told, and no error.
+pub async fn survey(catalog: &Catalog, policy: &RetentionPolicy) -> Result<Prune> {
+    let context = catalog.context();
+    let (store, cluster) = (context.store.as_ref(), &context.cluster);
+    let listing = catalog.list().await?;
+    let history = drill::read(catalog).await?;
+    // After the manifests were read: what is committed meanwhile is seen here, and so is no leftover.
+    let whole: Prefix = cluster.as_str().parse()?;
+    let Contents { folders, newest } = contents(store, &whole, &layout::backups(cluster)?).await?;
+    let now = context.clock.now();
+
+    let mut known: Vec<Known> =
+        listing.backups.iter().filter_map(|entry| judged(entry, &history, folders.get(&entry.manifest.id)?)).collect();
+    let doomed: Vec<BackupId> =
+        plan(&known, policy, now).into_iter().filter(|v| !v.keeps()).map(|v| v.backup.id).collect();
+    let mut versioned = false;
+    let locks = locks(store, &folders, &doomed, &mut versioned).await?;
+    for backup in &mut known {
+        backup.lock = locks.get(&backup.id).cloned();
+    }
+    // Another prune may have removed it meanwhile.
+    let problems = listing.problems.into_iter().filter(|p| folders.get(&p.id).is_some_and(|f| f.manifest.is_some()));
+    let horizon = policy.unfinished_after.before(newest.min(now));
+    let (leftovers, unfinished) = leftovers(store, &folders, horizon, &mut versioned).await?;
+    let (uploads, uploads_unknown) = uploads(store, &whole, horizon).await?;
+    Ok(Prune {
+        verdicts: plan(&known, policy, now),
+        problems: problems.collect(),
+        leftovers,
+        unfinished,
+        uploads,
+        uploads_unknown,
+        versioned,
+        folders,
+    })
+}
+
+async fn contents(store: &dyn Store, whole: &Prefix, backups: &Prefix) -> Result<Contents> {
+    let mut contents = Contents { folders: BTreeMap::new(), newest: Timestamp::MIN };
+    let within = format!("{backups}/");
+    let mut listing = store.list(whole);
+    while let Some(listed) = listing.try_next().await? {
+        contents.newest = contents.newest.max(listed.modified);
+        let path = listed.key.as_str().strip_prefix(&within).and_then(|path| path.split_once('/'));
+        if let Some(id) = path.and_then(|(id, _)| id.parse::<BackupId>().ok()) {
+            contents.folders.entry(id).or_default().add(listed);
+        }
+    }
+    Ok(contents)
+}
+
+fn judged(entry: &Entry, history: &History, folder: &Folder) -> Option<Known> {
+    let Entry { manifest, sha256, verified } = entry;
+    let telling =
+        |report: &&lifeboat_model::DrillReport| report.proves(manifest, *sha256) || report.refutes(manifest, *sha256);
+    let newest = history.reports.iter().find(telling);
+    Some(Known {
+        id: manifest.id.clone(),
+        stored: folder.manifest?,
+        started: manifest.started,
+        finished: manifest.finished,
+        sequence: manifest.sequence,
+        state: manifest.state,
+        verified: *verified,
+        damaged: newest.is_some_and(|report| report.refutes(manifest, *sha256)),
+        lock: None,
+        bytes: folder.bytes,
+    })
+}
+
+/// What holds any key of those folders.
+async fn locks(
+    store: &dyn Store,
+    folders: &BTreeMap<BackupId, Folder>,
+    ids: &[BackupId],
+    versioned: &mut bool,
+) -> Result<BTreeMap<BackupId, Lock>> {
+    let keys = ids.iter().filter_map(|id| Some((id, folders.get(id)?)));
+    let keys = keys.flat_map(|(id, folder)| folder.keys.iter().map(move |key| (id, key)));
+    let mut answers = stream::iter(keys)
+        .map(|(id, key)| async move { (id, store.protection(key).await) })
+        .buffer_unordered(CONCURRENCY);
+    let mut locks: BTreeMap<BackupId, Lock> = BTreeMap::new();
+    while let Some((id, answer)) = answers.next().await {
+        let lock = match answer {
+            Ok(protection) => {
+                *versioned |= protection.versioned;
+                lock(protection)
+            }
+            Err(error @ StoreError::AccessDenied { .. }) => Some(Lock::Unknown(chain(&error))),
+            // Another prune was there first.
+            Err(StoreError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(lock) = lock {
+            let known = locks.entry(id.clone()).or_insert_with(|| lock.clone());
+            if gravity(&lock) > gravity(known) {
+                *known = lock;
+            }
+        }
+    }
+    Ok(locks)
+}
+
+fn lock(protection: Protection) -> Option<Lock> {
+    if protection.legal_hold { Some(Lock::LegalHold) } else { protection.retained_until.map(Lock::Until) }
+}
+
+/// Of several locks the one that lasts longest is told.
+fn gravity(lock: &Lock) -> (u8, Timestamp) {
+    match lock {
+        Lock::Unknown(_) => (0, Timestamp::MIN),
+        Lock::Until(end) => (1, *end),
+        Lock::LegalHold => (2, Timestamp::MAX),
+    }
+}
+
+/// The folders without a manifest: those that go, and those that may be under way.
+async fn leftovers(
+    store: &dyn Store,
+    folders: &BTreeMap<BackupId, Folder>,
+    horizon: Timestamp,
+    versioned: &mut bool,
+) -> Result<(Vec<Leftover>, Vec<BackupId>)> {
+    let (mut old, mut unfinished) = (Vec::new(), Vec::new());
+    for (id, folder) in folders.iter().filter(|(_, folder)| folder.manifest.is_none()) {
+        let void = folder.signed && is_void(store, folder).await?;
+        if void || folder.written <= horizon { old.push(id.clone()) } else { unfinished.push(id.clone()) }
+    }
+    let mut locks = locks(store, folders, &old, versioned).await?;
+    let leftovers = old.into_iter().filter_map(|id| {
+        let folder = folders.get(&id)?;
+        let lock = locks.remove(&id);
+        Some(Leftover { bytes: folder.bytes, written: folder.written, lock, id })
+    });
+    Ok((leftovers.collect(), unfinished))
+}
+
+/// The uploads that were begun before the horizon; or why they are not known.
+async fn uploads(store: &dyn Store, whole: &Prefix, horizon: Timestamp) -> Result<(Vec<Incomplete>, Option<String>)> {
+    let all: std::result::Result<Vec<Incomplete>, StoreError> = store.incomplete_uploads(whole).try_collect().await;
+    match all {
+        Ok(all) => Ok((all.into_iter().filter(|upload| upload.started <= horizon).collect(), None)),
+        Err(
+            error @ (StoreError::AccessDenied { .. } | StoreError::Other { status: Some(400 | 404 | 405 | 501), .. }),
+        ) => Ok((Vec::new(), Some(chain(&error)))),
+        Err(error) => Err(error.into()),
+    }
+}
