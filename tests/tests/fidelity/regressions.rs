@@ -94,7 +94,8 @@ fn shapes() -> Vec<Shape> {
     };
     let pod = json!({"containers": [{"name": "main", "image": "example.com/app:1"}]});
     let template = json!({"metadata": {"labels": {"app": "web"}}, "spec": pod});
-    let workload = json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": template}});
+    let workload = json!({"spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}},
+        "template": template}});
     let deployment = in_shop("apps/v1", "deployments", "Deployment", "web", workload.clone());
     let set = in_shop("apps/v1", "replicasets", "ReplicaSet", "web-7c4d", workload).owned_by(&deployment, true);
     let gadget = Shape::new("example.com/v1", "gadgets", "Gadget", None, "one", json!({"spec": {"size": 3}}))
@@ -106,7 +107,8 @@ fn shapes() -> Vec<Shape> {
     let service = |name: &str, spec: Value| {
         in_shop("v1", "services", "Service", name, json!({"spec": ports})).with(json!({"spec": spec}))
     };
-    let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}]}});
+    let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"},
+        "defaultRequest": {"cpu": "100m"}}]}});
     let ready = json!({"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]});
     vec![
         gadgets("v1", &json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})),

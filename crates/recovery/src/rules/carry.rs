@@ -263,10 +263,11 @@ mod tests {
 
     #[test]
     fn every_replacement_has_preconditions_and_the_finalizers_of_the_live_object() {
-        let live = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "finalizers": ["x/y", "a/b"]}});
+        let live = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "finalizers": ["x/y",
+            "a/b"]}});
         let wanted = json!({"metadata": {"name": "a", "finalizers": ["c/d", "a/b"]}});
-        let expected =
-            json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "finalizers": ["c/d", "a/b", "x/y"]}});
+        let expected = json!({"metadata": {"name": "a", "uid": "u", "resourceVersion": "7", "finalizers": ["c/d", "a/b",
+                "x/y"]}});
         assert_eq!(carried("", "configmaps", &live, &wanted), expected);
         assert_eq!(
             carried("", "configmaps", &live, &json!({"metadata": {}}))["metadata"]["finalizers"],
@@ -289,10 +290,13 @@ mod tests {
     #[test]
     fn a_claim_stays_bound() {
         let live = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes", "mine": "live"}},
-            "spec": {"volumeName": "pv-1", "storageClassName": "fast", "resources": {"requests": {"storage": "1Gi"}}}});
-        let wanted = json!({"metadata": {}, "spec": {"storageClassName": "slow", "resources": {"requests": {"storage": "2Gi"}}}});
+            "spec": {"volumeName": "pv-1", "storageClassName": "fast",
+                "resources": {"requests": {"storage": "1Gi"}}}});
+        let wanted = json!({"metadata": {}, "spec": {"storageClassName": "slow",
+            "resources": {"requests": {"storage": "2Gi"}}}});
         let expected = json!({"metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-            "spec": {"volumeName": "pv-1", "storageClassName": "slow", "resources": {"requests": {"storage": "2Gi"}}}});
+            "spec": {"volumeName": "pv-1", "storageClassName": "slow",
+                "resources": {"requests": {"storage": "2Gi"}}}});
         assert_eq!(carried("", "persistentvolumeclaims", &live, &wanted), expected);
     }
 
@@ -302,7 +306,8 @@ mod tests {
         assert_eq!(carried("", "pods", &live, &json!({"metadata": {}, "spec": {"containers": []}})), live);
 
         let uid = json!({"batch.kubernetes.io/controller-uid": "j"});
-        let live = json!({"metadata": {}, "spec": {"selector": {"matchLabels": uid}, "template": {"metadata": {"labels": uid}}}});
+        let live = json!({"metadata": {}, "spec": {"selector": {"matchLabels": uid},
+            "template": {"metadata": {"labels": uid}}}});
         let wanted = json!({"metadata": {}, "spec": {"template": {"metadata": {}}}});
         assert_eq!(carried("batch", "jobs", &live, &wanted), live);
         let manual = json!({"metadata": {}, "spec": {"manualSelector": true, "template": {}}});
@@ -323,12 +328,14 @@ mod tests {
     #[test]
     fn the_default_account_is_merged() {
         let accounts = resource("", "serviceaccounts");
-        let live = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7", "labels": {"a": "live", "b": "live"}},
+        let live = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7",
+            "labels": {"a": "live", "b": "live"}},
             "imagePullSecrets": [{"name": "cloud"}], "automountServiceAccountToken": false});
         let mut wanted = json!({"metadata": {"name": "default", "labels": {"a": "backup"}},
             "imagePullSecrets": [{"name": "registry"}, {"name": "cloud"}]});
         assert_eq!(merge_into(&live, &mut wanted, &accounts).unwrap().rule, MERGE_RULE);
-        let expected = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7", "labels": {"a": "backup", "b": "live"}},
+        let expected = json!({"metadata": {"name": "default", "uid": "u", "resourceVersion": "7",
+            "labels": {"a": "backup", "b": "live"}},
             "imagePullSecrets": [{"name": "registry"}, {"name": "cloud"}], "automountServiceAccountToken": false});
         assert_eq!(wanted, expected);
         assert_eq!(merge_into(&live, &mut json!({"metadata": {"name": "ci"}}), &accounts), None);

@@ -434,10 +434,14 @@ mod tests {
             json!({"metadata": {"name": "a", "ownerReferences": [
                 {"apiVersion": "v1", "kind": kind, "name": "p", "uid": "u", "controller": controller}]}})
         };
-        let job = |kind: &str, status: &str| json!({"metadata": {"name": "a"}, "status": {"conditions": [{"type": kind, "status": status}]}});
+        let job = |kind: &str, status: &str| {
+            json!({"metadata": {"name": "a"},
+            "status": {"conditions": [{"type": kind, "status": status}]}})
+        };
         let deleted =
             json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["x/y"]}});
-        let kept_role = json!({"metadata": {"name": "view", "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
+        let kept_role = json!({"metadata": {"name": "view",
+            "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"},
             "annotations": {"rbac.authorization.kubernetes.io/autoupdate": "false"}}});
         let cases = [
             ("", "configmaps", 120, deleted, json!({"metadata": {"name": "a", "finalizers": ["x/y"]}})),
@@ -531,7 +535,10 @@ mod tests {
     #[test]
     fn endpoints_of_a_service_that_selects_pods() {
         let services = resource("", "services");
-        let service = |namespace: &str, selector: Value| json!({"metadata": {"name": "db", "namespace": namespace}, "spec": {"selector": selector}});
+        let service = |namespace: &str, selector: Value| {
+            json!({"metadata": {"name": "db", "namespace": namespace},
+            "spec": {"selector": selector}})
+        };
         let mut context = SkipContext::default();
         context.observe(&services, &service("shop", json!({"app": "db"})));
         context.observe(&services, &service("bare", json!({})));

@@ -480,7 +480,8 @@ mod tests {
     fn a_pod_keeps_its_projected_token_and_loses_a_generated_secret() {
         let object = json!({"metadata": {"name": "a"}, "spec": {"serviceAccountName": "ci",
             "volumes": [
-                {"name": "kube-api-access-abcde", "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
+                {"name": "kube-api-access-abcde",
+                    "projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}},
                 {"name": "ci-token-x7k2p", "secret": {"secretName": "ci-token-x7k2p"}},
                 {"name": "mine", "secret": {"secretName": "mine"}}],
             "containers": [{"name": "c", "volumeMounts": [
@@ -534,7 +535,8 @@ mod tests {
 
     #[test]
     fn tokens_and_accounts() {
-        let secret = json!({"apiVersion": "v1", "type": "kubernetes.io/service-account-token", "metadata": {"name": "t",
+        let secret = json!({"apiVersion": "v1", "type": "kubernetes.io/service-account-token",
+            "metadata": {"name": "t",
             "annotations": {"kubernetes.io/service-account.name": "ci", "kubernetes.io/service-account.uid": "u"}},
             "data": {"token": "dA==", "ca.crt": "Y2E=", "namespace": "c2hvcA==", "extra": "ZQ=="}});
         let (after, _) = stripped("", "secrets", secret, &Transforms::default());

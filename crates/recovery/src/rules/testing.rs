@@ -23,7 +23,8 @@ fn sample(group: &str, plural: &str, kind: &str, rest: Value) -> (ResourceType, 
     let api_version = if group.is_empty() { "v1".to_owned() } else { format!("{group}/v1") };
     let mut object = json!({"apiVersion": api_version, "kind": kind, "metadata": {
         "name": "web-x7k2p", "generateName": "web-", "namespace": "shop", "uid": "3f1e", "resourceVersion": "41",
-        "generation": 2, "creationTimestamp": "2026-11-21T04:45:00Z", "selfLink": "/x", "deletionTimestamp": "2026-11-21T04:46:00Z",
+        "generation": 2, "creationTimestamp": "2026-11-21T04:45:00Z", "selfLink": "/x",
+            "deletionTimestamp": "2026-11-21T04:46:00Z",
         "deletionGracePeriodSeconds": 30, "managedFields": [{"manager": "kubectl-create", "operation": "Update",
             "fieldsType": "FieldsV1", "fieldsV1": {"f:metadata": {}}}],
         "labels": {"app": "web"}, "annotations": {"note": "by hand"}, "finalizers": ["example.com/keep"],
@@ -55,8 +56,10 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
     let webhooks = json!({"webhooks": [{"name": "a.example.com", "clientConfig": {"caBundle": "Y2E=",
         "service": {"namespace": "shop", "name": "hook", "path": "/"}}}]});
     let subjects = json!({"subjects": [{"kind": "ServiceAccount", "name": "ci", "namespace": "shop"},
-        {"kind": "User", "name": "system:serviceaccount:shop:ci"}, {"kind": "Group", "name": "system:serviceaccounts:shop"}]});
-    let peer = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}, "matchExpressions": [
+        {"kind": "User", "name": "system:serviceaccount:shop:ci"}, {"kind": "Group",
+            "name": "system:serviceaccounts:shop"}]});
+    let peer = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"},
+        "matchExpressions": [
         {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["shop", "db"]}]}}]);
     let mut samples = vec![
         sample("", "configmaps", "ConfigMap", json!({"data": {"status": "s"}})),
@@ -74,7 +77,8 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
             "pods",
             "Pod",
             json!({"status": {"phase": "Running"}, "spec": {"nodeName": "n1", "priority": 0,
-            "preemptionPolicy": "PreemptLowerPriority", "serviceAccountName": "ci", "ephemeralContainers": [{"name": "debug"}],
+            "preemptionPolicy": "PreemptLowerPriority", "serviceAccountName": "ci",
+                "ephemeralContainers": [{"name": "debug"}],
             "containers": [{"name": "c", "volumeMounts": [{"name": "token", "mountPath": "/t"}]}],
             "initContainers": [{"name": "i", "volumeMounts": [{"name": "token", "mountPath": "/t"}]}],
             "volumes": [{"name": "token", "secret": {"secretName": "ci-token-x7k2p"}}, ephemeral["volumes"][0]]}}),
@@ -87,14 +91,21 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
             "template": {"metadata": {"labels": uid}, "spec": ephemeral}}}),
         ),
         sample("batch", "cronjobs", "CronJob", json!({"spec": {"jobTemplate": {"spec": {"template": template}}}})),
-        sample("apps", "deployments", "Deployment", json!({"spec": {"template": template}, "status": {"replicas": 1}})),
+        sample(
+            "apps",
+            "deployments",
+            "Deployment",
+            json!({"spec": {"template": template},
+            "status": {"replicas": 1}}),
+        ),
         sample(
             "apps",
             "statefulsets",
             "StatefulSet",
             json!({"spec": {"template": template, "volumeClaimTemplates": [
             {"metadata": {"name": "data", "annotations": {"volume.beta.kubernetes.io/storage-class": "fast"}},
-             "spec": {"storageClassName": "fast", "dataSourceRef": {"kind": "V", "name": "v", "namespace": "shop"}}}]}}),
+             "spec": {"storageClassName": "fast", "dataSourceRef": {"kind": "V", "name": "v",
+                 "namespace": "shop"}}}]}}),
         ),
         sample("", "podtemplates", "PodTemplate", json!({"template": template})),
         sample(
@@ -103,7 +114,8 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
             "PersistentVolume",
             json!({
             "metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes"}},
-            "spec": {"storageClassName": "fast", "claimRef": {"name": "data", "namespace": "shop", "uid": "c", "resourceVersion": "3"},
+            "spec": {"storageClassName": "fast", "claimRef": {"name": "data", "namespace": "shop", "uid": "c",
+                "resourceVersion": "3"},
             "csi": {"driver": "d", "nodeStageSecretRef": {"name": "s", "namespace": "shop"}}}}),
         ),
         sample(
@@ -123,14 +135,16 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
             "volumesnapshotcontents",
             "VolumeSnapshotContent",
             json!({"status": {"snapshotHandle": "h"},
-            "spec": {"source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": "s", "namespace": "shop", "uid": "u"}}}),
+            "spec": {"source": {"volumeHandle": "v"}, "volumeSnapshotRef": {"name": "s", "namespace": "shop",
+                "uid": "u"}}}),
         ),
         sample(
             SNAPSHOTS,
             "volumesnapshots",
             "VolumeSnapshot",
             json!({
-            "status": {"boundVolumeSnapshotContentName": "c"}, "spec": {"source": {"persistentVolumeClaimName": "data"}}}),
+            "status": {"boundVolumeSnapshotContentName": "c"},
+                "spec": {"source": {"persistentVolumeClaimName": "data"}}}),
         ),
         sample("", "serviceaccounts", "ServiceAccount", json!({"secrets": [{"name": "web-x7k2p-token-x7k2p"}]})),
         sample(
@@ -160,7 +174,8 @@ pub(super) fn samples() -> Vec<(ResourceType, Value)> {
             "customresourcedefinitions",
             "CustomResourceDefinition",
             json!({"spec": {
-            "preserveUnknownFields": true, "versions": [{"name": "v1", "schema": {"openAPIV3Schema": {"type": "object"}}}],
+            "preserveUnknownFields": true, "versions": [{"name": "v1",
+                "schema": {"openAPIV3Schema": {"type": "object"}}}],
             "conversion": {"webhook": {"clientConfig": {"service": {"namespace": "shop", "name": "c"}}}}}}),
         ),
         sample(

@@ -14,9 +14,11 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 }
 
 fn roles() -> Vec<Shape> {
-    let rules = json!({"rules": [{"apiGroups": ["", "apps"], "resources": ["pods", "deployments/scale"], "verbs": ["get", "list"]},
+    let rules = json!({"rules": [{"apiGroups": ["", "apps"], "resources": ["pods", "deployments/scale"],
+        "verbs": ["get", "list"]},
         {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["login"], "verbs": ["*"]}]});
-    let aggregated = json!({"aggregationRule": {"clusterRoleSelectors": [{"matchLabels": {"example.com/collect": "yes"}}]},
+    let aggregated = json!({"aggregationRule":
+        {"clusterRoleSelectors": [{"matchLabels": {"example.com/collect": "yes"}}]},
         "rules": [{"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get"]}]});
     let collected = json!({"metadata": {"labels": {"example.com/collect": "yes"}},
         "rules": [{"apiGroups": ["example.com"], "resources": ["widgets"], "verbs": ["get"]}]});
@@ -32,7 +34,10 @@ fn roles() -> Vec<Shape> {
 
 fn bindings() -> Vec<Shape> {
     let role = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-    let subject = |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
+    let subject = |kind: &str, name: &str| {
+        json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind,
+        "name": name})
+    };
     let all: Vec<Value> = vec![
         subject("User", "jürgen@example.com"),
         subject("Group", "system:serviceaccounts:shop"),

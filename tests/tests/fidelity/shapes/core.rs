@@ -41,9 +41,11 @@ pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
     let token = Shape::new("v1", "secrets", "Secret", Some("shop"), "ci-by-hand", token);
     let bare = json!({"metadata": {"labels": {"app": "bare"}}, "spec": {"serviceAccountName": "ci"}});
     let bare = Shape::new("v1", "pods", "Pod", Some("shop"), "bare", json!({"spec": pod_spec()})).with(bare);
-    let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"}, "defaultRequest": {"cpu": "100m"}}]}});
+    let limits = json!({"spec": {"limits": [{"type": "Container", "default": {"cpu": "500m"},
+        "defaultRequest": {"cpu": "100m"}}]}});
     let limits = Shape::new("v1", "limitranges", "LimitRange", Some("shop"), "defaults", limits).stage(Stage::Limits);
-    let quota = json!({"spec": {"hard": {"pods": "40", "configmaps": "1", "requests.cpu": "9", "count/deployments.apps": "2"}}});
+    let quota = json!({"spec": {"hard": {"pods": "40", "configmaps": "1", "requests.cpu": "9",
+        "count/deployments.apps": "2"}}});
     let quota = Shape::new("v1", "resourcequotas", "ResourceQuota", Some("shop"), "exact", quota).stage(Stage::Limits);
     dressed([namespaces(), vec![account, token, bare, limits, quota]].concat())
 }
@@ -103,7 +105,13 @@ fn special_secrets() -> Vec<Shape> {
     let bootstrap = json!({"stringData": {"token-id": "abcdef", "token-secret": "0123456789abcdef",
         "usage-bootstrap-authentication": "true"}});
     vec![
-        secret("shop", "login", "kubernetes.io/basic-auth", json!({"stringData": {"username": "ü", "password": "p"}})),
+        secret(
+            "shop",
+            "login",
+            "kubernetes.io/basic-auth",
+            json!({"stringData": {"username": "ü",
+            "password": "p"}}),
+        ),
         secret(
             "shop",
             "registry",
@@ -162,12 +170,15 @@ fn pods() -> Vec<Shape> {
     let debugger = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "debugged", "namespace": "shop"},
         "spec": {"ephemeralContainers": [{"name": "debug", "image": "example.com/sh:1", "imagePullPolicy": "Always",
         "terminationMessagePolicy": "File"}]}});
-    let legacy = json!({"serviceAccountName": "ci", "volumes": [{"name": "ci-token-x7k2p", "secret": {"secretName": "ci-token-x7k2p"}},
-        {"name": "work", "emptyDir": {}}], "containers": [{"name": "main", "image": "example.com/app:1", "volumeMounts": [
+    let legacy = json!({"serviceAccountName": "ci", "volumes": [{"name": "ci-token-x7k2p",
+        "secret": {"secretName": "ci-token-x7k2p"}},
+        {"name": "work", "emptyDir": {}}], "containers": [{"name": "main", "image": "example.com/app:1",
+            "volumeMounts": [
         {"name": "ci-token-x7k2p", "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount", "readOnly": true},
         {"name": "work", "mountPath": "/work"}]}]});
     let ephemeral = json!({"volumes": [{"name": "scratch", "ephemeral": {"volumeClaimTemplate": {"spec": {
-        "accessModes": ["ReadWriteOnce"], "storageClassName": "gold", "resources": {"requests": {"storage": "1Gi"}}}}}}]});
+        "accessModes": ["ReadWriteOnce"], "storageClassName": "gold",
+            "resources": {"requests": {"storage": "1Gi"}}}}}}]});
     let mirror = json!({"metadata": {"annotations": {"kubernetes.io/config.mirror": "0123456789abcdef"}},
         "spec": {"nodeName": "old-node", "automountServiceAccountToken": null}});
     vec![

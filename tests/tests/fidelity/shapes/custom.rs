@@ -20,7 +20,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 fn definition(plural: &str, kind: &str, scope: &str, versions: &Value) -> Shape {
     let singular = kind.to_lowercase();
     let content = json!({"spec": {"group": "example.com", "scope": scope, "versions": versions,
-        "names": {"plural": plural, "singular": singular, "kind": kind, "shortNames": [format!("{singular}s-x")], "categories": ["all"]}}});
+        "names": {"plural": plural, "singular": singular, "kind": kind, "shortNames": [format!("{singular}s-x")],
+            "categories": ["all"]}}});
     let name = format!("{plural}.example.com");
     Shape::new("apiextensions.k8s.io/v1", "customresourcedefinitions", "CustomResourceDefinition", None, name, content)
         .stage(Stage::Definitions)
@@ -32,7 +33,8 @@ fn definitions() -> Vec<Shape> {
         "port": {"x-kubernetes-int-or-string": true},
         "when": {"type": "string", "format": "date-time", "nullable": true},
         "items": {"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["key"],
-            "items": {"type": "object", "required": ["key"], "properties": {"key": {"type": "string"}, "value": {"type": "number"}}}},
+            "items": {"type": "object", "required": ["key"], "properties": {"key": {"type": "string"},
+                "value": {"type": "number"}}}},
         "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
     });
     let schema = |properties: &Value| {
@@ -47,8 +49,10 @@ fn definitions() -> Vec<Shape> {
         "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}});
     let columns = json!([{"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas", "priority": 1}]);
     let widgets = json!([
-        {"name": "v1", "served": true, "storage": true, "schema": validated, "subresources": scale, "additionalPrinterColumns": columns},
-        {"name": "v1beta1", "served": true, "storage": false, "deprecated": true, "schema": schema(&properties), "subresources": scale},
+        {"name": "v1", "served": true, "storage": true, "schema": validated, "subresources": scale,
+            "additionalPrinterColumns": columns},
+        {"name": "v1beta1", "served": true, "storage": false, "deprecated": true, "schema": schema(&properties),
+            "subresources": scale},
         {"name": "v1alpha1", "served": false, "storage": false, "schema": schema(&properties)}]);
     // Without a status subresource, its status is a field like others.
     let gadgets = json!([{"name": "v2", "served": true, "storage": true, "schema": schema(&properties)}]);

@@ -29,7 +29,8 @@ fn services(address: u8, port: u16) -> Vec<Shape> {
     let ip = |offset: u8| format!("10.96.{offset}.{address}");
     let dns = json!([{"name": "udp", "port": 53, "protocol": "UDP", "nodePort": port},
         {"name": "tcp", "port": 53, "protocol": "TCP"}]);
-    let applied = json!({"apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": ip(2), "ports": [{"port": 80, "nodePort": port + 2}]}});
+    let applied = json!({"apiVersion": "v1", "kind": "Service", "spec": {"clusterIP": ip(2), "ports": [{"port": 80,
+        "nodePort": port + 2}]}});
     vec![
         service("auto", json!({})).stage(Stage::First),
         service("by-hand", json!({"clusterIP": ip(1)})).keeps(&["/spec/clusterIP", "/spec/clusterIPs"]),
@@ -37,24 +38,42 @@ fn services(address: u8, port: u16) -> Vec<Shape> {
             .keeps(&["/spec/clusterIP", "/spec/clusterIPs"]),
         service("node-auto", json!({"type": "NodePort"})).stage(Stage::First),
         service("node-by-hand", json!({"type": "NodePort", "ports": dns})).keeps(&["/spec/ports/0/nodePort"]),
-        service("applied", json!({"type": "NodePort", "clusterIP": ip(2), "ports": [{"port": 80, "nodePort": port + 2}]}))
-            .with(json!({"metadata": {"annotations": {
+        service(
+            "applied",
+            json!({"type": "NodePort", "clusterIP": ip(2), "ports": [{"port": 80,
+            "nodePort": port + 2}]}),
+        )
+        .with(json!({"metadata": {"annotations": {
                 "kubectl.kubernetes.io/last-applied-configuration": applied.to_string()}}}))
-            .keeps(&["/spec/clusterIP", "/spec/ports/0/nodePort"]),
+        .keeps(&["/spec/clusterIP", "/spec/ports/0/nodePort"]),
         service("balanced", json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local"})),
-        service("balanced-by-hand", json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
-            "healthCheckNodePort": port + 4, "loadBalancerIP": "192.0.2.1", "loadBalancerSourceRanges": ["192.0.2.0/24"]}))
-            .keeps(&["/spec/healthCheckNodePort"]),
-        service("balanced-portless", json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
-            "loadBalancerClass": "example.com/lb"})),
+        service(
+            "balanced-by-hand",
+            json!({"type": "LoadBalancer", "externalTrafficPolicy": "Local",
+            "healthCheckNodePort": port + 4, "loadBalancerIP": "192.0.2.1",
+                "loadBalancerSourceRanges": ["192.0.2.0/24"]}),
+        )
+        .keeps(&["/spec/healthCheckNodePort"]),
+        service(
+            "balanced-portless",
+            json!({"type": "LoadBalancer", "allocateLoadBalancerNodePorts": false,
+            "loadBalancerClass": "example.com/lb"}),
+        ),
         external_name(),
         service("dual", json!({"ipFamilyPolicy": "RequireDualStack"})),
         service("dual-preferred", json!({"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]})),
-        service("dual-by-hand", json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": ip(3),
-            "clusterIPs": [ip(3), format!("fd00:96::{address:x}1")]})).keeps(&["/spec/clusterIPs"]),
+        service(
+            "dual-by-hand",
+            json!({"ipFamilyPolicy": "RequireDualStack", "clusterIP": ip(3),
+            "clusterIPs": [ip(3), format!("fd00:96::{address:x}1")]}),
+        )
+        .keeps(&["/spec/clusterIPs"]),
         service("six", json!({"ipFamilyPolicy": "SingleStack", "ipFamilies": ["IPv6"]})),
-        service("sticky", json!({"sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.7"],
-            "internalTrafficPolicy": "Local", "trafficDistribution": "PreferClose"})),
+        service(
+            "sticky",
+            json!({"sessionAffinity": "ClientIP", "externalIPs": ["192.0.2.7"],
+            "internalTrafficPolicy": "Local", "trafficDistribution": "PreferClose"}),
+        ),
         service("selectorless", json!({"selector": null})),
         service("selectorless-sliced", json!({"selector": null, "clusterIP": "None"})),
     ]
@@ -72,8 +91,10 @@ fn endpoints() -> Vec<Shape> {
         Shape::new("v1", "endpoints", "Endpoints", Some("shop"), name, content)
     };
     let slice = |name: &str, managed: &str| {
-        let labels = json!({"kubernetes.io/service-name": "selectorless-sliced", "endpointslice.kubernetes.io/managed-by": managed});
-        let content = json!({"metadata": {"labels": labels}, "addressType": "IPv4", "ports": [{"name": "", "port": 80}],
+        let labels = json!({"kubernetes.io/service-name": "selectorless-sliced",
+            "endpointslice.kubernetes.io/managed-by": managed});
+        let content = json!({"metadata": {"labels": labels}, "addressType": "IPv4", "ports": [{"name": "",
+            "port": 80}],
             "endpoints": [{"addresses": ["192.0.2.9"], "conditions": {"ready": true}}]});
         Shape::new("discovery.k8s.io/v1", "endpointslices", "EndpointSlice", Some("shop"), name, content)
     };
@@ -111,7 +132,8 @@ fn others() -> Vec<Shape> {
             "front",
             json!({"spec": {
             "ingressClassName": "edge", "tls": [{"hosts": ["*.example.com"], "secretName": "cert"}],
-            "rules": [{"host": "a.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]}}),
+            "rules": [{"host": "a.example.com", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+                "backend": backend}]}}]}}),
         ),
         Shape::new(
             GROUP,

@@ -69,7 +69,8 @@ fn chain() -> Vec<Shape> {
         Some("db-1"),
         "daemons",
         json!({"spec": {
-        "selector": {"matchLabels": {"app": "d"}}, "template": {"metadata": {"labels": {"app": "d"}}, "spec": pod_spec()}}}),
+        "selector": {"matchLabels": {"app": "d"}}, "template": {"metadata": {"labels": {"app": "d"}},
+            "spec": pod_spec()}}}),
     );
     let history = Shape::new(
         "apps/v1",
@@ -118,7 +119,8 @@ fn special() -> Vec<Shape> {
         .skipped(134);
     let scratch = Shape::new("v1", "pods", "Pod", Some("db-1"), "with-scratch", json!({"spec": pod_spec()}));
     let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
-    let devices = json!({"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu"}}]}}});
+    let devices = json!({"spec": {"devices": {"requests": [{"name": "gpu",
+        "exactly": {"deviceClassName": "gpu"}}]}}});
     vec![
         // The owner comes in a later wave.
         map("of-a-widget").owned_by(&widget, true),

@@ -14,16 +14,19 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 
 fn policies() -> Vec<Shape> {
     let constraints = |operations: &[&str]| {
-        json!({"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": ["*"]}],
+        json!({"resourceRules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations,
+            "resources": ["*"]}],
             "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}})
     };
     let refuse = json!({"spec": {"failurePolicy": "Fail", "matchConstraints": constraints(&["CREATE", "UPDATE"]),
         "validations": [{"expression": "false", "message": "nothing may be written", "reason": "Forbidden"}]}});
-    let mark = json!({"spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": constraints(&["CREATE"]),
+    let mark = json!({"spec": {"failurePolicy": "Fail", "reinvocationPolicy": "Never",
+        "matchConstraints": constraints(&["CREATE"]),
         "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression":
         "[JSONPatch{op: 'add', path: '/metadata/labels', value: {'altered': 'yes'}}]"}}]}});
     let bound = |name: &str, actions: Value| {
-        let content = json!({"spec": {"policyName": name, "paramRef": {"name": "frozen", "namespace": "shop", "parameterNotFoundAction": "Allow"}}});
+        let content = json!({"spec": {"policyName": name, "paramRef": {"name": "frozen", "namespace": "shop",
+            "parameterNotFoundAction": "Allow"}}});
         (content, actions)
     };
     let (validating, actions) = bound("refuse", json!({"spec": {"validationActions": ["Deny"], "paramRef": null}}));
@@ -51,13 +54,17 @@ fn policies() -> Vec<Shape> {
 /// Webhooks that nobody answers: once they are there, nothing can be written any more.
 fn webhooks() -> Vec<Shape> {
     let webhook = |name: &str, operations: &[&str], port: u16| {
-        json!({"name": name, "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 1,
+        json!({"name": name, "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+            "timeoutSeconds": 1,
             "clientConfig": {"url": format!("https://127.0.0.1:{port}/refuse")},
-            "rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": ["*/*"], "scope": "*"}]})
+            "rules": [{"apiGroups": ["*"], "apiVersions": ["*"], "operations": operations, "resources": ["*/*"],
+                "scope": "*"}]})
     };
-    let service = json!({"name": "shop.example.com", "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+    let service = json!({"name": "shop.example.com", "failurePolicy": "Fail", "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
         "clientConfig": {"service": {"name": "is-not-there", "namespace": "shop", "path": "/x"}},
-        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}]});
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"],
+            "resources": ["configmaps"]}]});
     let all = ["CREATE", "UPDATE", "DELETE"];
     vec![
         Shape::new(
@@ -84,7 +91,8 @@ fn webhooks() -> Vec<Shape> {
 
 /// An API whose server is not there.
 fn apis() -> Vec<Shape> {
-    let spec = json!({"spec": {"group": "far.example.com", "version": "v1", "groupPriorityMinimum": 100, "versionPriority": 10,
+    let spec = json!({"spec": {"group": "far.example.com", "version": "v1", "groupPriorityMinimum": 100,
+        "versionPriority": 10,
         "insecureSkipTLSVerify": true, "service": {"name": "is-not-there", "namespace": "shop", "port": 8443}}});
     vec![
         Shape::new("apiregistration.k8s.io/v1", "apiservices", "APIService", None, "v1.far.example.com", spec)

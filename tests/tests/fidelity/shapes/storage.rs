@@ -14,7 +14,8 @@ pub(crate) fn shapes() -> impl Strategy<Value = Vec<Shape>> {
 
 /// A volume and its claim, which a controller binds, each by the other's name.
 pub(crate) fn controlled() -> impl Strategy<Value = Vec<Shape>> {
-    let volume = json!({"spec": {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": "",
+    let volume = json!({"spec": {"capacity": {"storage": "5Gi"}, "accessModes": ["ReadWriteOnce"],
+        "storageClassName": "",
         "persistentVolumeReclaimPolicy": "Retain", "csi": {"driver": "disk.example.com", "volumeHandle": "h"}}});
     let claim = json!({"spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "", "volumeName": "kept",
         "resources": {"requests": {"storage": "1Gi"}}}});
@@ -91,7 +92,8 @@ fn volumes() -> Vec<Shape> {
             "csi": {"driver": "disk.example.com", "volumeHandle": name, "volumeAttributes": {"a": "ü"}}}});
         Shape::new("v1", "persistentvolumes", "PersistentVolume", None, name, content).with(json!({"spec": spec}))
     };
-    let bound = json!({"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop", "name": "bound",
+    let bound = json!({"claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": "shop",
+        "name": "bound",
         "uid": "@uid:persistentvolumeclaims/shop/bound", "resourceVersion": "1"}});
     let controlled = json!({"metadata": {"annotations": {"pv.kubernetes.io/bound-by-controller": "yes",
         "pv.kubernetes.io/provisioned-by": "disk.example.com"}}});

@@ -114,9 +114,12 @@ fn jobs() -> Vec<Shape> {
 }
 
 fn others() -> Vec<Shape> {
-    let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}},
-        {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue", "averageValue": "100m"}}}]);
-    let template = json!({"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu", "count": 1}}]}}});
+    let metrics = json!([{"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization",
+        "averageUtilization": 70}}},
+        {"type": "Pods", "pods": {"metric": {"name": "q"}, "target": {"type": "AverageValue",
+            "averageValue": "100m"}}}]);
+    let template = json!({"spec": {"devices": {"requests": [{"name": "gpu", "exactly": {"deviceClassName": "gpu",
+        "count": 1}}]}}});
     vec![
         Shape::new(
             "autoscaling/v2",
@@ -126,7 +129,8 @@ fn others() -> Vec<Shape> {
             "web",
             json!({"spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
             "minReplicas": 1, "maxReplicas": 9, "metrics": metrics, "behavior": {"scaleDown": {
-            "stabilizationWindowSeconds": 60, "policies": [{"type": "Percent", "value": 10, "periodSeconds": 60}]}}}}),
+            "stabilizationWindowSeconds": 60, "policies": [{"type": "Percent", "value": 10,
+                "periodSeconds": 60}]}}}}),
         ),
         Shape::new(
             "policy/v1",
