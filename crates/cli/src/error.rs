@@ -220,6 +220,7 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
         RecoveryError::Document { .. } | RecoveryError::Mismatch { .. } | RecoveryError::Inconsistent(_) => {
             Some("take no restore from it; 'lifeboat backup list' shows the others")
         }
+        RecoveryError::NoPlan { .. } => Some("make a new one: 'lifeboat restore objects BACKUP --save-plan FILE'"),
         RecoveryError::OtherCluster { .. } => Some("give this cluster a name of its own: cluster.name"),
         RecoveryError::UnknownCluster { .. } => {
             Some("the first backup of a cluster needs its API server; check --kubeconfig and --context")
@@ -300,6 +301,8 @@ fn kubernetes_hint(error: &lifeboat_kubernetes::Error) -> &'static str {
         lifeboat_kubernetes::Error::Config(_) => "name a kubeconfig with --kubeconfig, and a context with --context",
         lifeboat_kubernetes::Error::Unauthorized { .. } => "log in anew, or take another context with --context",
         lifeboat_kubernetes::Error::Forbidden { .. } => "'lifeboat doctor' lists what this identity may not see",
+        lifeboat_kubernetes::Error::Held { .. } => "wait until it has ended; the lock of one that was killed expires",
+        lifeboat_kubernetes::Error::LeaseLost { .. } => "see who restores into this cluster, then go on with --resume",
         _ => "'lifeboat doctor' checks the API server",
     }
 }

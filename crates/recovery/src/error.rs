@@ -178,6 +178,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A file that is no plan of a restore, or not any more.
+    #[error("'{}' is not a plan: {problem}", .path.display())]
+    NoPlan {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A restore that could not be brought to its end; its journal says how far it came.
     #[error("the restore stopped after {done} of {of} objects, as noted in '{}'", .journal.display())]
     Stopped {
@@ -219,6 +227,7 @@ impl Error {
             | Self::Document { .. }
             | Self::Mismatch { .. }
             | Self::Inconsistent(_)
+            | Self::NoPlan { .. }
             | Self::Path(_)
             | Self::Canonical { .. }
             | Self::Snapshot(_)

@@ -21,6 +21,7 @@ pub(crate) enum RestoreCommand {
 /// Shows a plan and asks first. What happens to each object is decided by asking the API server and without writing
 /// anything; --details names every object. Where an object could not be restored the exit code is 3.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 #[command(group = clap::ArgGroup::new("planned").multiple(true))]
 pub(crate) struct RestoreObjectsArgs {
     /// The backup
@@ -33,8 +34,8 @@ pub(crate) struct RestoreObjectsArgs {
     /// What becomes of objects that are there and differ
     #[arg(long, value_name = "MODE", default_value = "skip", group = "planned")]
     pub(crate) mode: ModeArg,
-    /// Requests at a time
-    #[arg(long, value_name = "N", default_value = "32", value_parser = parse_concurrency)]
+    /// Requests at a time; fewer spare an API server that others need meanwhile
+    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_concurrency)]
     pub(crate) concurrency: Concurrency,
     /// Show the plan, and stop there
     #[arg(long)]

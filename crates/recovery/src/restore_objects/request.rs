@@ -38,9 +38,9 @@ impl Concurrency {
 }
 
 impl Default for Concurrency {
-    /// What keeps an API server busy and leaves room for others.
+    /// What keeps an API server busy. Twice as many are a tenth faster and make everybody else wait.
     fn default() -> Self {
-        Self(32)
+        Self(16)
     }
 }
 

@@ -120,7 +120,7 @@ impl<'a> Lines<'a> {
     }
 
     fn invalid(&self, problem: &str) -> Error {
-        Error::Inconsistent(format!("'{}' is not a plan: {problem}", self.path.display()))
+        Error::NoPlan { path: self.path.to_owned(), problem: problem.to_owned() }
     }
 }
 

@@ -64,11 +64,8 @@ pub(super) fn plan(plan: &Plan, details: bool, style: Style) -> String {
         let (name, style) = if finding.blocks { ("forbids it", style.bad("!")) } else { ("note", style.strong("*")) };
         let _ = writeln!(text, "{style} {name:<16}{}", printable(&finding.message));
     }
-    if details {
-        by_wave(plan, &mut text)
-    } else {
-        remarkable(plan, &mut text)
-    }
+    let rest = if details { by_wave } else { remarkable };
+    rest(plan, &mut text);
     text
 }
 
