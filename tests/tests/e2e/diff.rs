@@ -1,7 +1,8 @@
 //! `backup diff`: a backup against another one, and against the cluster as it is.
 
+use std::collections::BTreeMap;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lifeboat_kubernetes::{Cluster as Client, ConnectOptions, Retry};
@@ -10,6 +11,8 @@ use lifeboat_recovery::diff::{Against, Detail, Options, Secrets, compare};
 use lifeboat_recovery::{BackupRef, Catalog, OpenBackup, Progress, backup};
 use lifeboat_tests::cluster::{Cluster, kubectl};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 
 use crate::support::{Gate, Keys, Run, Site, apply, boot, context, etcdctl, memory, request, shop, turn, until};
 
@@ -493,4 +496,145 @@ async fn another_cluster_is_compared_and_named() {
     let etcd = site.json(0, &["backup", "create", "--no-resources"])["id"].as_str().unwrap().to_owned();
     let refused = site.json(6, &["backup", "diff", &etcd, "--live"]);
     assert!(refused["error"]["message"].as_str().unwrap().contains("has no objects"), "{refused}");
+}
+
+/// Answers by path, with `#` before a continue token: all that the fake API server has. Others are 404.
+type Answers = Arc<Mutex<BTreeMap<&'static str, Value>>>;
+
+/// An API server that lists as it pleases, as aggregated ones do.
+async fn fake(answers: Answers) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let answers = Arc::clone(&answers);
+            tokio::spawn(async move {
+                let mut received = Vec::new();
+                while stream.read_buf(&mut received).await.unwrap_or_default() > 0 {
+                    while let Some(end) = memchr::memmem::find(&received, b"\r\n\r\n") {
+                        let head = String::from_utf8(received.drain(..end + 4).collect()).unwrap();
+                        let path = head.split(' ').nth(1).unwrap();
+                        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+                        let token = query.split("continue=").nth(1).map_or(String::new(), |token| format!("#{token}"));
+                        let found = answers.lock().unwrap().get(format!("{path}{token}").as_str()).cloned();
+                        let status = if found.is_some() { "200 OK" } else { "404 Not Found" };
+                        let body = found.unwrap_or_else(|| json!({"kind": "Status", "code": 404})).to_string();
+                        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+fn resources(names: &[(&str, &str)]) -> Value {
+    let resource = |(plural, kind): &(&str, &str)| json!({"name": plural, "singularName": "", "namespaced": true, "kind": kind, "verbs": ["list"]});
+    json!({"kind": "APIResourceList", "resources": names.iter().map(resource).collect::<Vec<_>>()})
+}
+
+fn groups(names: &[(&str, &str)]) -> Value {
+    let version =
+        |group: &str, version: &str| json!({"groupVersion": format!("{group}/{version}"), "version": version});
+    let group = |(name, v): &(&str, &str)| json!({"name": name, "versions": [version(name, v)], "preferredVersion": version(name, v)});
+    json!({"kind": "APIGroupList", "groups": names.iter().map(group).collect::<Vec<_>>()})
+}
+
+/// A list of objects `namespace/name`, each with a value of that length.
+fn list(objects: &[String], bytes: usize) -> Value {
+    let item = |object: &String| {
+        let (namespace, name) = object.split_once('/').unwrap();
+        json!({"metadata": {"name": name, "namespace": namespace}, "value": "x".repeat(bytes)})
+    };
+    json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": objects.iter().map(item).collect::<Vec<_>>()})
+}
+
+fn named(objects: &[&str]) -> Vec<String> {
+    objects.iter().map(ToString::to_string).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_in_any_order_other_groups_and_odd_objects() {
+    let answers = Answers::default();
+    let set = |path: &'static str, answer: Value| drop(answers.lock().unwrap().insert(path, answer));
+    let (measures, ingresses) = ("/apis/measure.io/v1/measures", "/apis/extensions/v1beta1/ingresses");
+    set("/version", json!({"gitVersion": "v1.21.0"}));
+    set("/api", json!({"kind": "APIVersions", "versions": ["v1"]}));
+    set("/api/v1", resources(&[]));
+    set("/api/v1/namespaces/kube-system", json!({"metadata": {"uid": "the-cluster"}}));
+    set("/apis", groups(&[("measure.io", "v1"), ("extensions", "v1beta1")]));
+    set("/apis/measure.io/v1", resources(&[("measures", "Measure")]));
+    set("/apis/extensions/v1beta1", resources(&[("ingresses", "Ingress")]));
+    set(measures, list(&named(&["b/x", "a/y", "a-b/z", "a/x"]), 10));
+    set(ingresses, list(&named(&["a/front"]), 10));
+
+    let port = fake(Arc::clone(&answers)).await;
+    let cluster = json!({"server": format!("http://127.0.0.1:{port}")});
+    let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
+        "clusters": [{"name": "c", "cluster": cluster}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
+    let mut site = Site::copy_of(&tempfile::tempdir().unwrap().keep());
+    std::fs::write(site.path("kubeconfig"), kubeconfig.to_string()).unwrap();
+    let path = site.path("kubeconfig").to_str().unwrap().to_owned();
+    site.set("KUBECONFIG", path);
+    site.set("LIFEBOAT_IDENTITY", "recovery.key");
+    site.expect(0, &["init", "--cluster", "prod", "--store", "./store"]);
+    let id = site.create();
+
+    // In whatever order, what is the same is the same, and what is not is told once.
+    set(measures, list(&named(&["a/x", "a-b/z", "b/x", "a/y"]), 10));
+    diff(&site, 0, &[&id, "--live"]);
+    set(measures, list(&named(&["b/y", "a/x", "b/x", "a-b/z"]), 10));
+    let told = diff(&site, 3, &[&id, "--live"]);
+    let expected = ["removed measures a y", "added measures b y"];
+    assert_eq!((lines(&told), uncompared(&told)), (expected.map(str::to_owned).to_vec(), vec![]), "{told}");
+    let second = site.create();
+    assert_eq!(lines(&diff(&site, 3, &[&id, &second])), expected);
+
+    // More than can be put in order is said to be so.
+    let many: Vec<String> = (0..600).map(|number| format!("b/many-{number:03}")).collect();
+    let mut first = list(&many, 10_000);
+    first["metadata"]["continue"] = "two".into();
+    set(measures, first);
+    set("/apis/measure.io/v1/measures#two", list(&named(&["b/x", "a/y", "a-b/z", "a/x"]), 10));
+    let told = diff(&site, 3, &[&id, "--live"]);
+    let reason = &told["uncompared"][0]["reason"];
+    assert!(reason.as_str().is_some_and(|reason| reason.contains("in no order")), "{}", told["uncompared"]);
+
+    // Objects that are none do not hide the others, and one without a name could be any.
+    let mut odd = list(&named(&["a/x", "a-b/z", "b/x"]), 10);
+    odd["items"].as_array_mut().unwrap().push(json!({"metadata": {}}));
+    set(measures, odd);
+    let told = diff(&site, 3, &[&id, "--live"]);
+    assert_eq!((lines(&told), uncompared(&told)), (vec![], vec!["measures.measure.io 1".to_owned()]), "{told}");
+
+    // The same objects under the name of another group, and later under that name alone.
+    set(measures, list(&named(&["a/x", "a-b/z", "b/x", "a/y"]), 10));
+    set("/apis", groups(&[("measure.io", "v1"), ("extensions", "v1beta1"), ("networking.k8s.io", "v1")]));
+    set("/apis/networking.k8s.io/v1", resources(&[("ingresses", "Ingress")]));
+    set("/apis/networking.k8s.io/v1/ingresses", list(&named(&["a/front", "a/new"]), 20));
+    diff(&site, 0, &[&id, "--live"]);
+    answers.lock().unwrap().remove(ingresses);
+    set("/apis", groups(&[("measure.io", "v1"), ("networking.k8s.io", "v1")]));
+    let told = diff(&site, 3, &[&id, "--live"]);
+    let ingresses = ["ingresses.extensions 1".to_owned()].to_vec();
+    assert_eq!((lines(&told), uncompared(&told)), (vec!["added ingresses a new".to_owned()], ingresses), "{told}");
+    assert_eq!(told["changes"][0]["group"], "networking.k8s.io");
+    let third = site.create();
+    let told = diff(&site, 3, &[&id, &third]);
+    assert_eq!(
+        (lines(&told), told["uncompared"][0]["objects"].as_u64()),
+        (vec!["added ingresses a new".to_owned()], Some(1)),
+        "{told}"
+    );
+
+    // An API that does not answer takes nothing away.
+    answers.lock().unwrap().remove("/apis/measure.io/v1");
+    let told = diff(&site, 3, &[&id, "--live", "--kind", "measures"]);
+    assert_eq!(
+        (&told["removed"], &told["uncompared"][0]["resource"]),
+        (&json!(0), &json!("measures.measure.io")),
+        "{told}"
+    );
 }

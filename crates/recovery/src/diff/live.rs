@@ -211,7 +211,7 @@ impl Side for Live<'_> {
         let Some(current) = self.current.take() else { return Ok(Closing::default()) };
         let listed = |reason: String| format!("the cluster did not list all: {reason}");
         let unreadable = |what: String| format!("the cluster has what cannot be compared: {what}");
-        let disorder = || "the cluster lists them in no order, and too many to be put in order: some may be told as added or removed that are not";
+        let disorder = || "the cluster lists them in no order, and too many to be put in order: some may be told as removed that are there";
         let trouble = current.failure.map(listed).or(current.unreadable.map(unreadable));
         let versions = current.detour.is_some().then(|| {
             let (served, wanted) = (current.known.resource.api_version(), current.asked.api_version());
