@@ -14,7 +14,7 @@ use super::IdentityArgs;
 /// Prove that a backup restores, by restoring it in a place of its own
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillCommand {
-    Run(DrillRunArgs),
+    Run(Box<DrillRunArgs>),
     List(DrillListArgs),
     Show(DrillShowArgs),
 }

@@ -66,6 +66,8 @@ pub fn read_keys(path: &Path, since: Option<u64>, bump: u64) -> Result<KeySpace,
         }
         Ok(())
     })?;
+    // The mark of an earlier restore, which that of this one takes the place of: no client can put the empty key.
+    latest.0.remove(&digest(b""));
     space.keys = latest.0.len() as u64;
 
     // `kvHasher` in server/storage/mvcc/hash.go: the bucket's name, then key and value of each revision that

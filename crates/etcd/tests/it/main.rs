@@ -3,6 +3,7 @@
 
 mod golden;
 mod inspect;
+mod keyspace;
 mod kv;
 mod live;
 mod measure;

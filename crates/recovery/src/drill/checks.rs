@@ -82,7 +82,7 @@ async fn until(
     }
 }
 
-/// Whether every Deployment, StatefulSet and DaemonSet outside of the cluster's own namespaces is ready.
+/// Whether every `Deployment`, `StatefulSet` and `DaemonSet` outside of the cluster's own namespaces is ready.
 async fn workloads(cluster: &Cluster) -> std::result::Result<String, String> {
     let mut ready = 0_u64;
     let mut others = Vec::new();

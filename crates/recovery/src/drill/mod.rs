@@ -140,7 +140,7 @@ pub struct Kept {
 
 #[derive(Debug)]
 enum Place {
-    Local(ControlPlane),
+    Local(Box<ControlPlane>),
     Kind(KindCluster),
 }
 
@@ -216,8 +216,8 @@ async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request, made: 
     if let Some(signer) = &request.signer {
         reports::store(&mut outcome, &backup, signer, &request.tool).await?;
     }
-    let place = match plane {
-        Some(plane) if request.keep => Some(Place::Local(plane)),
+    let stays = match plane {
+        Some(plane) if request.keep => Some(Place::Local(Box::new(plane))),
         Some(plane) => {
             plane.stop().await;
             None
@@ -225,7 +225,7 @@ async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request, made: 
         None if request.keep => made.take().map(Place::Kind),
         None => None,
     };
-    let kept = place.map(|place| Kept { place, scratch });
+    let kept = stays.map(|place| Kept { place, scratch });
     Ok(Drilled { outcome, kept })
 }
 

@@ -42,7 +42,9 @@ pub(super) async fn restore(
     };
     let blockers: Vec<String> = plan.blockers().map(|blocker| blocker.message.clone()).collect();
     if !blockers.is_empty() {
-        blockers.into_iter().for_each(|message| account.notes.find(FindingCode::ObjectNotRestored, None, message));
+        for message in blockers {
+            account.notes.find(FindingCode::ObjectNotRestored, None, message);
+        }
         account.end_phase("rebuild");
         return Ok(false);
     }
