@@ -54,7 +54,8 @@ impl Wanted {
         transforms: &Transforms,
     ) -> Result<Self> {
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
-        let status = object.get_mut("status").map(Value::take).unwrap_or_default();
+        // The rules read it, and leave it in place where it is a field like any other.
+        let status = object.get("status").cloned().unwrap_or_default();
         prepare(&mut object, &kind.resource, transforms).map_err(|error| {
             Error::Usage(format!("the patch does not apply to {}: {error}", described(&kind.resource, entry)))
         })?;
