@@ -574,7 +574,8 @@ async fn lists_in_any_order_other_groups_and_odd_objects() {
     let cluster = json!({"server": format!("http://127.0.0.1:{port}")});
     let kubeconfig = json!({"apiVersion": "v1", "kind": "Config", "current-context": "c", "users": [{"name": "u", "user": {}}],
         "clusters": [{"name": "c", "cluster": cluster}], "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}]});
-    let mut site = Site::copy_of(&tempfile::tempdir().unwrap().keep());
+    let empty = tempfile::tempdir().unwrap();
+    let mut site = Site::copy_of(empty.path());
     std::fs::write(site.path("kubeconfig"), kubeconfig.to_string()).unwrap();
     let path = site.path("kubeconfig").to_str().unwrap().to_owned();
     site.set("KUBECONFIG", path);
