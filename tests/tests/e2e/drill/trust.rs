@@ -1,10 +1,15 @@
 //! A report counts only if a trusted key signed it for just this backup.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use lifeboat_archive::SigningKey;
-use lifeboat_model::DrillReport;
+use lifeboat_model::{DrillReport, DrillTargets, Tier};
+use lifeboat_recovery::drill::{Request, Target, run};
+use lifeboat_recovery::{BackupRef, Catalog, Class};
 
 use super::{finds, passes, verified};
-use crate::support::{Files, Keys, Site, small, turn};
+use crate::support::{DAMAGES, Files, Keys, Scene, Site, context, memory, small, turn};
 
 /// The key of the newest report of a backup.
 fn report_key(files: &Files, backup: &str) -> String {
@@ -125,4 +130,50 @@ async fn a_drill_without_a_report_proves_nothing_to_others() {
     let refused = site.expect(6, &["drill", "run", &id, "-i", "recovery.key"]);
     assert!(refused.stderr.contains("signing.key"), "{refused:?}");
     passes(&site, &id, &["--no-report", "--tier", "1"]);
+}
+
+/// Whatever an intruder does to the store, somebody with the signing key included, no drill says that it restores.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_drill_passes_a_damaged_backup() {
+    let _turn = turn().await;
+    let site = Site::directory(small().await);
+    let (first, second) = (site.create(), site.create());
+    let stranger = SigningKey::generate().unwrap().to_file_text().unwrap();
+    let scene = Scene { files: site.place.files().await, first, second, keys: Keys::of(&site), stranger };
+    let work = tempfile::tempdir().unwrap();
+    let restores = async |scene: &Scene| {
+        let request = Request {
+            tier: Tier::Content,
+            target: Target::Local,
+            checks: Vec::new(),
+            ready_within: Duration::ZERO,
+            environment: Vec::new(),
+            identities: Some(Arc::clone(&scene.keys.identities)),
+            programs: Vec::new(),
+            encryption_config: None,
+            api_server_args: Vec::new(),
+            scratch: work.path().to_owned(),
+            targets: DrillTargets::default(),
+            signer: Some(Arc::clone(&scene.keys.signer)),
+            tool: "lifeboat tests".to_owned(),
+            keep: false,
+        };
+        let wanted = BackupRef::Id(scene.second.clone());
+        let catalog = match Catalog::open(context(memory(&scene.files).await, &scene.keys)).await {
+            Ok(catalog) => catalog,
+            Err(error) => {
+                assert_eq!(error.class(), Class::Integrity, "{error:?}");
+                return false;
+            }
+        };
+        let drilled = run(&catalog, &wanted, request).await.unwrap();
+        drilled.outcome.restores
+    };
+    assert!(restores(&scene).await, "untouched, it passes");
+    for (what, damage) in DAMAGES {
+        let mut scene = scene.clone();
+        damage(&mut scene);
+        assert!(!restores(&scene).await, "{what}");
+    }
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
 }
