@@ -1,6 +1,7 @@
 //! What holds an object against removal.
 
 use aws_sdk_s3::types::ObjectLockLegalHoldStatus;
+use jiff::Timestamp;
 
 use super::bucket::Bucket;
 use super::download::timestamp;
@@ -11,36 +12,46 @@ const READ_RETENTION: Request = Request { operation: "read the retention of", pe
 const READ_HOLD: Request = Request { operation: "read the legal hold of", permission: "s3:GetObjectLegalHold" };
 
 impl Bucket {
-    /// Asked for by name: to an identity without the permission a server just leaves it out of other answers.
-    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
+    /// Where the answer about the object says nothing of it, it is asked for by name: to an identity without the permission
+    /// a server just leaves it out. <https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html>
     pub(super) async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
-        let (bucket, path) = (&self.name, self.path(key));
-        let head = self.client.head_object().bucket(bucket).key(&path).send().await;
-        let version = match head.map_err(|e| self.failure(READ, Some(key), e)) {
-            Ok(head) => head.version_id,
+        let head = self.client.head_object().bucket(&self.name).key(self.path(key)).send().await;
+        let head = match head.map_err(|e| self.failure(READ, Some(key), e)) {
+            Ok(head) => head,
             Err(failure) if failure.status == Some(404) => return Err(StoreError::NotFound { key: key.clone() }),
             Err(failure) => return Err(failure.error),
         };
         // Only where there are versions can anything be locked.
-        let Some(version) = version.filter(|version| version != "null") else { return Ok(Protection::default()) };
-
-        let retention = self.client.get_object_retention().bucket(bucket).key(&path).version_id(&version).send().await;
-        let retained_until = match retention.map_err(|e| self.failure(READ_RETENTION, Some(key), e)) {
-            Ok(answer) => match answer.retention {
-                Some(retention) if retention.mode.is_some() => Some(
-                    timestamp(retention.retain_until_date())
-                        .ok_or_else(|| corrupt(key, "it is retained, and the server does not tell until when"))?,
-                ),
-                _ => None,
-            },
-            Err(failure) => none(failure)?,
+        let version = head.version_id().filter(|version| *version != "null");
+        let Some(version) = version else { return Ok(Protection::default()) };
+        let retained_until = match timestamp(head.object_lock_retain_until_date()) {
+            Some(until) => Some(until),
+            None => self.retained_until(key, version).await?,
         };
-        let hold = self.client.get_object_legal_hold().bucket(bucket).key(&path).version_id(&version).send().await;
-        let status = match hold.map_err(|e| self.failure(READ_HOLD, Some(key), e)) {
-            Ok(answer) => answer.legal_hold.and_then(|hold| hold.status),
-            Err(failure) => none(failure)?,
+        let status = match head.object_lock_legal_hold_status() {
+            Some(status) => Some(status.clone()),
+            None => self.legal_hold(key, version).await?,
         };
         Ok(Protection { retained_until, legal_hold: status == Some(ObjectLockLegalHoldStatus::On), versioned: true })
+    }
+
+    async fn retained_until(&self, key: &Key, version: &str) -> Result<Option<Timestamp>, StoreError> {
+        let request = self.client.get_object_retention().bucket(&self.name).key(self.path(key)).version_id(version);
+        let answer = match request.send().await.map_err(|e| self.failure(READ_RETENTION, Some(key), e)) {
+            Ok(answer) => answer.retention,
+            Err(failure) => none(failure)?,
+        };
+        let Some(retention) = answer.filter(|retention| retention.mode.is_some()) else { return Ok(None) };
+        let until = timestamp(retention.retain_until_date());
+        until.map(Some).ok_or_else(|| corrupt(key, "it is retained, and the server does not tell until when"))
+    }
+
+    async fn legal_hold(&self, key: &Key, version: &str) -> Result<Option<ObjectLockLegalHoldStatus>, StoreError> {
+        let request = self.client.get_object_legal_hold().bucket(&self.name).key(self.path(key)).version_id(version);
+        match request.send().await.map_err(|e| self.failure(READ_HOLD, Some(key), e)) {
+            Ok(answer) => Ok(answer.legal_hold.and_then(|hold| hold.status)),
+            Err(failure) => none(failure),
+        }
     }
 }
 
@@ -50,8 +61,10 @@ fn corrupt(key: &Key, reason: &str) -> StoreError {
 
 /// Nothing, where the object has none, the bucket has no Object Lock, or the server knows no such thing.
 fn none<T>(failure: Failure) -> Result<Option<T>, StoreError> {
-    if matches!(failure.status, Some(404 | 405 | 501)) || failure.is("InvalidRequest") {
-        return Ok(None);
-    }
-    Err(failure.error)
+    // "Bucket is missing Object Lock Configuration", with and without the blanks.
+    let bucket_has_none = failure.is("InvalidRequest")
+        && matches!(&failure.error, StoreError::Other { message: text, .. } | StoreError::Locked { reason: text, .. }
+            if text.contains("missing"));
+    let has_none = failure.is("NoSuchObjectLockConfiguration") || matches!(failure.status, Some(404 | 405 | 501));
+    if has_none || bucket_has_none { Ok(None) } else { Err(failure.error) }
 }

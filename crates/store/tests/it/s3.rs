@@ -4,16 +4,18 @@ use std::env;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::{
-    DefaultRetention as AwsRetention, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockRetentionMode,
-    ObjectLockRule,
+    BucketVersioningStatus, DefaultRetention as AwsRetention, ObjectLockConfiguration, ObjectLockEnabled,
+    ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode, ObjectLockRule,
+    VersioningConfiguration,
 };
 use bytes::Bytes;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use lifeboat_store::{
-    Checksums, Credentials, DefaultRetention, ObjectLock, RetentionPeriod, S3Options, S3Store, Store, StoreError,
-    Timeouts, Versioning, body,
+    Checksums, Credentials, DefaultRetention, ObjectLock, Protection, RetentionPeriod, S3Options, S3Store, Store,
+    StoreError, Timeouts, Versioning, body,
 };
 use lifeboat_tests::s3::{S3Kind, S3Server};
 
@@ -335,6 +337,78 @@ async fn locks_are_proven(kind: S3Kind) {
     let open = S3Store::connect(options(&server)).await.unwrap();
     let found = open.capabilities(&key("probe/0"), Timestamp::now()).await.unwrap();
     assert_eq!((found.object_lock, found.versioning), (ObjectLock::Disabled, Versioning::Disabled));
+}
+
+/// What holds an object is told by every server in its own way, and where nothing does, that is no failure.
+async fn holds_are_told(kind: S3Kind) {
+    let server = S3Server::start(kind).await;
+    server.create_bucket("locked", true).await;
+    let store = async |bucket: &str| {
+        let options = S3Options { bucket: bucket.to_owned(), prefix: String::new(), ..options(&server) };
+        S3Store::connect(options).await.unwrap()
+    };
+    let (plain, locked, object) = (store("backups").await, store("locked").await, key("a/b"));
+    let missing = plain.protection(&object).await;
+    assert!(matches!(missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+    for store in [&plain, &locked] {
+        store.put_once(&object, body("x")).await.unwrap();
+    }
+    assert_eq!(plain.protection(&object).await.unwrap(), Protection::default());
+    let free = Protection { versioned: true, ..Protection::default() };
+    assert_eq!(locked.protection(&object).await.unwrap(), free);
+
+    let client = server.client();
+    let until = Timestamp::from_second(Timestamp::now().as_second() + 3_600).unwrap();
+    let retention = ObjectLockRetention::builder()
+        .mode(ObjectLockRetentionMode::Governance)
+        .retain_until_date(DateTime::from_secs(until.as_second()));
+    let request = client.put_object_retention().bucket("locked").key("a/b").retention(retention.build());
+    request.send().await.unwrap();
+    let retained = Protection { retained_until: Some(until), ..free };
+    assert_eq!(locked.protection(&object).await.unwrap(), retained);
+    let hold = ObjectLockLegalHold::builder().status(ObjectLockLegalHoldStatus::On).build();
+    client.put_object_legal_hold().bucket("locked").key("a/b").legal_hold(hold).send().await.unwrap();
+    assert_eq!(locked.protection(&object).await.unwrap(), Protection { legal_hold: true, ..retained });
+
+    // Versions without Object Lock.
+    server.create_bucket("versions", false).await;
+    let versioning = VersioningConfiguration::builder().status(BucketVersioningStatus::Enabled).build();
+    let request = client.put_bucket_versioning().bucket("versions").versioning_configuration(versioning);
+    request.send().await.unwrap();
+    let versions = store("versions").await;
+    versions.put_once(&object, body("x")).await.unwrap();
+    assert_eq!(versions.protection(&object).await.unwrap(), free);
+}
+
+#[tokio::test]
+async fn versitygw_tells_holds() {
+    holds_are_told(S3Kind::Versitygw).await;
+}
+
+#[tokio::test]
+async fn minio_tells_holds() {
+    holds_are_told(S3Kind::Minio).await;
+}
+
+#[tokio::test]
+async fn what_may_not_be_known_is_not_taken_for_free() {
+    let server = S3Server::versitygw().await;
+    server.create_bucket("locked", true).await;
+    let store = S3Store::connect(S3Options { bucket: "locked".to_owned(), ..options(&server) }).await.unwrap();
+    store.put_once(&key("k"), body("x")).await.unwrap();
+    for (query, code) in
+        [("?retention", "AccessDenied"), ("?legal-hold", "AccessDenied"), ("?retention", "InvalidRequest")]
+    {
+        let proxy = Proxy::start(&server, move |head| {
+            let asked = head.lines().next().unwrap_or_default().contains(query);
+            if asked { refusal("400 Bad Request", code) } else { Act::Pass }
+        })
+        .await;
+        let options =
+            S3Options { bucket: "locked".to_owned(), endpoint: Some(proxy.endpoint.clone()), ..options(&server) };
+        let told = S3Store::connect(options).await.unwrap().protection(&key("k")).await;
+        assert!(told.is_err(), "{query} {code}: {told:?}");
+    }
 }
 
 #[tokio::test]
