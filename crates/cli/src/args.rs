@@ -25,7 +25,7 @@ use crate::exit::ExitCode;
 /// Back up, look inside, verify and restore Kubernetes clusters
 ///
 /// Takes sealed, signed and compressed backups of etcd and of every API object, into S3 or a directory, and brings
-/// etcd back from them. Opening a backup needs the bucket and the recovery key, and nothing of the cluster.
+/// objects or etcd back from them. Opening a backup needs the bucket and the recovery key, and nothing of the cluster.
 #[derive(Debug, Parser)]
 #[command(name = "lifeboat", version, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(after_long_help = after_help())]

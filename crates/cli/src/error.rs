@@ -220,6 +220,7 @@ fn recovery_hint(error: &RecoveryError) -> Option<&'static str> {
         RecoveryError::Document { .. } | RecoveryError::Mismatch { .. } | RecoveryError::Inconsistent(_) => {
             Some("take no restore from it; 'lifeboat backup list' shows the others")
         }
+        RecoveryError::NoFile { .. } => Some("without --plan and --resume a new plan is made"),
         RecoveryError::NoPlan { .. } => Some("make a new one: 'lifeboat restore objects BACKUP --save-plan FILE'"),
         RecoveryError::OtherCluster { .. } => Some("give this cluster a name of its own: cluster.name"),
         RecoveryError::UnknownCluster { .. } => {

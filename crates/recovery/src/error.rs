@@ -178,6 +178,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A plan or a journal of a restore that is not there.
+    #[error("there is no {what} '{}'", .path.display())]
+    NoFile {
+        /// What it would be.
+        what: &'static str,
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A file that is no plan of a restore, or not any more.
     #[error("'{}' is not a plan: {problem}", .path.display())]
     NoPlan {
@@ -232,7 +240,7 @@ impl Error {
             | Self::Canonical { .. }
             | Self::Snapshot(_)
             | Self::OtherCluster { .. } => Class::Integrity,
-            Self::NoBackup { .. } | Self::NoObject(_) => Class::NotFound,
+            Self::NoBackup { .. } | Self::NoObject(_) | Self::NoFile { .. } => Class::NotFound,
             Self::Ambiguous { .. } | Self::Usage(_) | Self::Program { .. } => Class::Usage,
             Self::Kubernetes(_)
             | Self::ControlPlane(_)

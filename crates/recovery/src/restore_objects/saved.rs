@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{BufRead, BufReader, BufWriter, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
@@ -88,9 +88,16 @@ impl Plan {
     /// # Errors
     /// When the file cannot be read, is none of a plan, or was changed since.
     pub fn load(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = open("plan", path)?;
         read_plan(&mut Lines::new(file, path))
     }
+}
+
+fn open(what: &'static str, path: &Path) -> Result<File> {
+    File::open(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Error::NoFile { what, path: path.to_owned() },
+        _ => Error::io("open", path)(error),
+    })
 }
 
 /// The lines of a file, each within bounds.
@@ -176,7 +183,7 @@ impl Unfinished {
     /// # Errors
     /// When there is none, or it is damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("open", path))?;
+        let file = open("journal of an unfinished restore", path)?;
         let mut lines = Lines::new(file, path);
         let plan = read_plan(&mut lines)?;
         let (mut done, mut pending) = (HashMap::new(), std::collections::BTreeSet::new());
