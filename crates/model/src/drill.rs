@@ -108,25 +108,28 @@ macro_rules! finding_codes {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum FindingCode {
             $(#[doc = $meaning] #[serde(rename = $code)] $variant,)*
+            /// A code of a later version.
+            #[serde(other, rename = "unknown")]
+            Unknown,
         }
 
         impl FindingCode {
-            /// Every code.
+            /// Every code that is known.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// Its name.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $code),* }
+                match self { $(Self::$variant => $code,)* Self::Unknown => "unknown" }
             }
 
             /// What it says of the backup.
             pub fn class(self) -> FindingClass {
-                match self { $(Self::$variant => FindingClass::$class),* }
+                match self { $(Self::$variant => FindingClass::$class,)* Self::Unknown => FindingClass::Failed }
             }
 
             /// What it means, in words.
             pub fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => $meaning),* }
+                match self { $(Self::$variant => $meaning,)* Self::Unknown => "a finding of a later version" }
             }
         }
     };
@@ -423,6 +426,12 @@ mod tests {
             assert_eq!(json, format!("\"{code}\""));
             assert_eq!(serde_json::from_str::<FindingCode>(&json).unwrap(), *code);
         }
+    }
+
+    #[test]
+    fn a_code_of_a_later_version_is_no_obstacle() {
+        let codes: Vec<FindingCode> = serde_json::from_str(r#"["rto-missed", "from-the-future"]"#).unwrap();
+        assert_eq!(codes, [FindingCode::RtoMissed, FindingCode::Unknown]);
     }
 
     #[test]

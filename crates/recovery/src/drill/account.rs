@@ -101,10 +101,6 @@ impl Account {
         started: Timestamp,
         request: &Request,
     ) -> Outcome {
-        let reason = |rule: u32| RULES.iter().find(|known| known.number == rule).map(|known| known.what.to_owned());
-        let explained = self.notes.explained.into_iter();
-        let explained =
-            explained.map(|(rule, objects)| Explained { rule, reason: reason(rule).unwrap_or_default(), objects });
         Outcome {
             id,
             backup,
@@ -114,20 +110,14 @@ impl Account {
             target: request.target.name().to_owned(),
             restores: self.notes.codes.iter().all(|code| code.class() == FindingClass::Target),
             passed: self.notes.codes.is_empty(),
-            codes: self.notes.codes.into_iter().collect(),
+            codes: self.notes.codes.iter().copied().collect(),
             phases: self.phases,
             rto_seconds: self.rto,
             rpo_seconds: self.rpo,
             longest_gap_seconds: self.longest_gap,
             targets: request.targets,
             versions: self.versions,
-            details: Some(DrillDetails {
-                findings: self.notes.findings,
-                omitted: self.notes.omitted,
-                checks: self.notes.checks,
-                explained: explained.collect(),
-                warnings: self.notes.warnings,
-            }),
+            details: Some(self.notes.into_details()),
             stored: false,
         }
     }
@@ -188,6 +178,21 @@ impl Notes {
                 self.check(name, code, Err(chain(&error)));
                 Ok(None)
             }
+        }
+    }
+
+    /// What was found, by name.
+    pub(super) fn into_details(self) -> DrillDetails {
+        let reason = |rule: u32| RULES.iter().find(|known| known.number == rule).map(|known| known.what.to_owned());
+        let explained = self.explained.into_iter();
+        let explained =
+            explained.map(|(rule, objects)| Explained { rule, reason: reason(rule).unwrap_or_default(), objects });
+        DrillDetails {
+            findings: self.findings,
+            omitted: self.omitted,
+            checks: self.checks,
+            explained: explained.collect(),
+            warnings: self.warnings,
         }
     }
 

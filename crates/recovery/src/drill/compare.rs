@@ -294,3 +294,139 @@ fn stored_path(key: &ObjectKey) -> Vec<u8> {
     let namespace = key.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}/"));
     format!("/{resource}/{namespace}{}", key.name).into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::{Digest, DrillDetails, IndexRange};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The snapshot ends at 100, the list of pods was taken at 110 and that of secrets at 90; etcd booted at 1000.
+    fn coverage(resource: &str, listed: &str) -> ResourceCoverage {
+        let resource = ResourceType {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: resource.to_owned(),
+            kind: "Thing".to_owned(),
+            singular: String::new(),
+            short_names: Vec::new(),
+            namespaced: true,
+        };
+        ResourceCoverage {
+            resource,
+            expected: None,
+            captured: 1,
+            resource_version: listed.to_owned(),
+            restarts: 0,
+            sorted: true,
+            index: IndexRange::default(),
+        }
+    }
+
+    fn object(name: &str, revision: u64, more: &Value) -> Vec<u8> {
+        let mut object = json!({"metadata": {"namespace": "a", "name": name, "resourceVersion": revision.to_string()}});
+        if let (Some(metadata), Some(more)) = (object["metadata"].as_object_mut(), more.as_object()) {
+            metadata.extend(more.clone());
+        }
+        object.to_string().into_bytes()
+    }
+
+    fn entry(coverage: &ResourceCoverage, name: &str, revision: u64, canonical: Digest) -> IndexEntry {
+        IndexEntry {
+            group: String::new(),
+            version: "v1".to_owned(),
+            resource: coverage.resource.resource.clone(),
+            kind: "Thing".to_owned(),
+            namespace: Some("a".to_owned()),
+            name: name.to_owned(),
+            uid: String::new(),
+            resource_version: revision.to_string(),
+            offset: 0,
+            length: 0,
+            canonical,
+        }
+    }
+
+    /// What a comparison says: the rule that explains it, or the finding.
+    fn said(
+        look: impl FnOnce(&mut Comparison<std::iter::Empty<Result<IndexEntry>>>),
+    ) -> std::result::Result<u32, FindingCode> {
+        let deleted = vec![(b"/registry/secrets/a/deleted".to_vec(), 95), (b"/registry/pods/a/deleted".to_vec(), 95)];
+        let limits =
+            Limits { snapshot: 100, boot: 1000, digests: true, deleted, gaps: BTreeSet::from(["services".to_owned()]) };
+        let mut comparison = Comparison {
+            notes: Notes::default(),
+            types: Vec::new(),
+            limits,
+            expected: Expected::new(std::iter::empty()),
+            counts: Counts::default(),
+            last: None,
+            held: Vec::new(),
+            skips: false,
+        };
+        look(&mut comparison);
+        let DrillDetails { findings, explained, .. } = comparison.notes.into_details();
+        match (findings.as_slice(), explained.as_slice()) {
+            ([found], []) => Err(found.code),
+            ([], [rule]) => Ok(rule.rule),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_has_a_proof_is_explained() {
+        let (secrets, pods, services) =
+            (coverage("secrets", "90"), coverage("pods", "110"), coverage("services", "90"));
+        let none = json!({});
+        let owned = json!({"ownerReferences": [{"name": "x"}]});
+        let missing = |coverage: &ResourceCoverage, name: &str, revision| {
+            let entry = entry(coverage, name, revision, Digest::of(b""));
+            said(|comparison| comparison.missing(coverage, &entry))
+        };
+        assert_eq!(missing(&pods, "x", 105), Ok(rules::AFTER_SNAPSHOT));
+        assert_eq!(missing(&pods, "x", 100), Err(FindingCode::ObjectMissing));
+        assert_eq!(missing(&secrets, "deleted", 50), Ok(rules::DELETED));
+        assert_eq!(missing(&secrets, "delete", 50), Err(FindingCode::ObjectMissing));
+        assert_eq!(
+            missing(&pods, "deleted", 50),
+            Err(FindingCode::ObjectMissing),
+            "the list is later than the deletion"
+        );
+
+        let unexpected = |coverage: &ResourceCoverage, revision, more: &Value| {
+            let json = object("x", revision, more);
+            said(|comparison| comparison.unexpected(coverage, &found(&coverage.resource, &json).unwrap()))
+        };
+        assert_eq!(unexpected(&secrets, 95, &none), Ok(rules::AFTER_LIST));
+        assert_eq!(unexpected(&secrets, 90, &none), Err(FindingCode::ObjectUnexpected));
+        assert_eq!(unexpected(&services, 50, &none), Ok(rules::GAP));
+        assert_eq!(unexpected(&pods, 50, &owned), Ok(rules::OWNED));
+        assert_eq!(unexpected(&pods, 50, &none), Err(FindingCode::ObjectUnexpected));
+        assert_eq!(unexpected(&secrets, 50, &owned), Err(FindingCode::ObjectUnexpected), "the list is the earlier one");
+        assert_eq!(unexpected(&pods, 1001, &owned), Err(FindingCode::ObjectUnexpected), "written after the boot");
+
+        let changed = |coverage: &ResourceCoverage, captured, revision| {
+            let (entry, json) = (entry(coverage, "x", captured, Digest::of(b"")), object("x", revision, &none));
+            said(|comparison| comparison.same(coverage, &entry, &found(&coverage.resource, &json).unwrap()))
+        };
+        assert_eq!(changed(&pods, 105, 60), Ok(rules::AFTER_SNAPSHOT));
+        assert_eq!(changed(&secrets, 50, 95), Ok(rules::AFTER_LIST));
+        assert_eq!(changed(&secrets, 50, 50), Err(FindingCode::ObjectChanged));
+        assert_eq!(changed(&secrets, 50, 60), Err(FindingCode::ObjectChanged));
+        assert_eq!(changed(&secrets, 50, 1001), Err(FindingCode::ObjectChanged), "no API server writes it by itself");
+    }
+
+    #[test]
+    fn no_more_are_taken_for_deleted_than_there_were_revisions() {
+        let pods = coverage("pods", "102");
+        let owned = json!({"ownerReferences": [{"name": "x"}]});
+        let json = object("x", 50, &owned);
+        let one = |comparison: &mut Comparison<_>| comparison.unexpected(&pods, &found(&pods.resource, &json).unwrap());
+        let three = |comparison: &mut Comparison<_>| {
+            comparison.counts.owned = 2;
+            one(comparison);
+        };
+        assert_eq!((said(one), said(three)), (Ok(rules::OWNED), Err(FindingCode::ObjectUnexpected)));
+    }
+}

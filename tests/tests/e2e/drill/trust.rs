@@ -11,6 +11,9 @@ use lifeboat_recovery::{BackupRef, Catalog, Class};
 use super::{finds, passes, verified};
 use crate::support::{DAMAGES, Files, Keys, Scene, Site, context, memory, small, turn};
 
+/// Something that is done to the store, and what.
+type Change<'a> = (&'a str, Box<dyn Fn(&mut Files) + 'a>);
+
 /// The key of the newest report of a backup.
 fn report_key(files: &Files, backup: &str) -> String {
     let folder = format!("prod/drills/{backup}/");
@@ -38,7 +41,6 @@ async fn no_claim_without_proof() {
 
     let stranger = SigningKey::generate().unwrap();
     let elsewhere = key.replace(&proved, &other);
-    type Change<'a> = (&'a str, Box<dyn Fn(&mut Files) + 'a>);
     let untrusted: [Change<'_>; 7] = [
         ("a byte of the report", Box::new(|files| files.get_mut(&key).unwrap()[40] ^= 1)),
         ("a byte of its signature", Box::new(|files| files.get_mut(&format!("{key}.minisig")).unwrap()[80] ^= 1)),

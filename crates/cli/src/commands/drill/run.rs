@@ -29,18 +29,25 @@ pub(crate) fn run(app: &App, arguments: &DrillRunArgs) -> Result<ExitCode> {
         let code = exit_code(&outcome.codes);
         let kubeconfig = kept.as_ref().map(|kept| kept.kubeconfig().display().to_string());
         let form = DrillForm::new("lifeboat.dev/drill-run/v1", outcome, kubeconfig);
-        write_files(&arguments.files, &form)?;
-        if let Some(path) = &arguments.metrics {
-            files::replace(path, &metrics::text(&form), files::PUBLIC)?;
-        }
-        app.output.print(&form)?;
+        let shown = show(app, arguments, &form);
         if let Some(kept) = kept {
-            tracing::info!("the control plane runs on: Ctrl-C ends it and removes its data");
-            cancel.cancelled().await;
+            if shown.is_ok() {
+                tracing::info!("it runs on: Ctrl-C ends it and removes its data");
+                cancel.cancelled().await;
+            }
             kept.end().await;
         }
+        shown?;
         Ok(code)
     })
+}
+
+fn show(app: &App, arguments: &DrillRunArgs, form: &DrillForm) -> Result<()> {
+    write_files(&arguments.files, form)?;
+    if let Some(path) = &arguments.metrics {
+        files::replace(path, &metrics::text(form), files::PUBLIC)?;
+    }
+    app.output.print(form)
 }
 
 /// Writes the further forms that were asked for.
