@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeboat_controlplane::Builder;
 use lifeboat_kubernetes::{Cluster as Client, ConnectOptions, Retry};
 use lifeboat_recovery::restore_objects::{Concurrency, Options, Request, Unfinished, perform, plan, resume};
 use lifeboat_recovery::{BackupRef, Catalog, Error, OpenBackup, Progress, Track, backup};
@@ -71,7 +72,7 @@ fn replace(cluster: &Cluster, name: &str, document: &Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_namespace_and_a_secret_come_back() {
     let _turn = turn().await;
-    let cluster = Cluster::start_with(|builder| builder.with_controller_manager()).await;
+    let cluster = Cluster::start_with(Builder::with_controller_manager).await;
     shop(&cluster);
     cluster.kubectl(&["create", "secret", "generic", "lost", "--from-literal=a=b"]);
     until("pods", async || (get(&cluster, &["pods", "-n", NAMESPACE])["items"].as_array()?.len() == 2).then_some(()))
@@ -107,8 +108,8 @@ async fn a_deleted_namespace_and_a_secret_come_back() {
             let items = list["items"].as_array().unwrap();
             items.len() == count && items.iter().all(|item| item["metadata"]["ownerReferences"][0]["uid"].is_string())
         };
-        let owner = &sets["items"][0]["metadata"]["ownerReferences"][0]["uid"];
-        (owned(&pods, 2) && owned(&sets, 1) && *owner == *uid(&after)).then_some(())
+        let keeper = &sets["items"][0]["metadata"]["ownerReferences"][0]["uid"];
+        (owned(&pods, 2) && owned(&sets, 1) && *keeper == *uid(&after)).then_some(())
     };
     until("two pods of one ReplicaSet", settled).await;
 
@@ -300,7 +301,7 @@ fn reader(cluster: &Cluster) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_meant_is_refused_before_anything_happens() {
     let _turn = turn().await;
-    let cluster = Cluster::start_with(|builder| builder).await;
+    let cluster = Cluster::start().await;
     shop(&cluster);
     let mut site = site(&cluster);
     let id = site.create();
@@ -361,9 +362,8 @@ fn options(journal: &Path, holder: &str) -> Options {
 
 /// Lines of a journal that are whole.
 fn noted(journal: &Path) -> usize {
-    std::fs::read_to_string(journal)
-        .map(|text| text.lines().filter(|line| line.contains("\"step\"")).count())
-        .unwrap_or(0)
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    text.lines().filter(|line| line.contains("\"step\"")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]

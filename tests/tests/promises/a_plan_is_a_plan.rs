@@ -82,10 +82,10 @@ async fn what_is_done_is_what_was_shown() {
     ];
     for (change, back, named) in changes {
         shell(change);
-        let changed = versions(&cluster);
+        let now = versions(&cluster);
         let refused = perform(&site, 5, "plan");
         assert!(refused.contains("has changed since the plan was made") && refused.contains(named), "{refused}");
-        assert_eq!(versions(&cluster), changed, "nothing was done");
+        assert_eq!(versions(&cluster), now, "nothing was done");
         shell(back);
     }
 
@@ -95,7 +95,7 @@ async fn what_is_done_is_what_was_shown() {
     assert_ne!(forged, text);
     std::fs::write(site.path("forged"), forged).unwrap();
     assert!(perform(&site, 4, "forged").contains("was changed since it was made"));
-    let cut: String = text.lines().take(5).map(|line| format!("{line}\n")).collect();
+    let cut: String = text.split_inclusive('\n').take(5).collect();
     std::fs::write(site.path("cut"), cut).unwrap();
     assert!(perform(&site, 4, "cut").contains("cut off"));
 
