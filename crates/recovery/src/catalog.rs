@@ -232,22 +232,36 @@ impl Catalog {
     /// Reads and checks a manifest; `None` where there is none.
     async fn entry(&self, id: &BackupId) -> Result<Option<Entry>> {
         let key = layout::manifest(&self.context.cluster, id)?;
-        let untrusted = match Untrusted::fetch(self.context.store.as_ref(), &key).await {
-            Err(Error::Store(StoreError::NotFound { .. })) => return self.unsigned(&key).await,
+        let missing = |error: &Error| matches!(error, Error::Store(StoreError::NotFound { .. }));
+        let mut fetched = Untrusted::fetch(self.context.store.as_ref(), &key).await;
+        if fetched.as_ref().is_err_and(missing) && self.has(&key).await? {
+            // Written between the two reads, signature and manifest.
+            fetched = Untrusted::fetch(self.context.store.as_ref(), &key).await;
+        }
+        let untrusted = match fetched {
+            Err(error) if missing(&error) => return self.unsigned(&key).await,
             other => other?,
         };
-        let Trusted { document: manifest, bytes } =
-            untrusted.verify(&self.context.trusted, Manifest::parse, Manifest::trusted_comment)?;
+        let verified = untrusted.verify(&self.context.trusted, Manifest::parse, Manifest::trusted_comment);
+        if verified.is_err() && !self.has(&key).await? {
+            // Removed between the two reads, manifest and signature.
+            return Ok(None);
+        }
+        let Trusted { document: manifest, bytes } = verified?;
         self.check(&key, id, &manifest)?;
         Ok(Some(Entry { manifest, sha256: Digest::of(&bytes), verified: false }))
     }
 
     /// Manifest or signature is missing. The signature is written first, so a manifest alone was tampered with.
     async fn unsigned(&self, key: &Key) -> Result<Option<Entry>> {
+        if self.has(key).await? { Err(Error::mismatch(key, "has no signature")) } else { Ok(None) }
+    }
+
+    async fn has(&self, key: &Key) -> Result<bool> {
         match self.context.store.get(key).await {
-            Err(StoreError::NotFound { .. }) => Ok(None),
+            Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error.into()),
-            Ok(_) => Err(Error::mismatch(key, "has no signature")),
+            Ok(_) => Ok(true),
         }
     }
 

@@ -7,3 +7,4 @@ mod gaps_are_loud;
 mod listed_means_restorable;
 mod opens_without_us;
 mod sealed;
+mod the_last_good_one_stays;

@@ -125,12 +125,13 @@ async fn void(store: &dyn Store, signature: &Key) -> Result<()> {
         match store.put_once(signature, body(VOID)).await {
             Ok(_) => return Ok(()),
             Err(error @ StoreError::AlreadyExists { .. }) => match place(store, signature).await? {
-                // Another prune is at it.
-                Place::Void => return Ok(()),
-                // It was, and is through with it.
-                Place::Free if tries.next().is_some() => {}
                 // A backup is being committed in this moment after all.
-                Place::Free | Place::Signature => return Err(error.into()),
+                Place::Signature => return Err(error.into()),
+                // Another prune was at it, and is through.
+                Place::Free if tries.next().is_some() => {}
+                // Another prune is at it; or this server takes a key for written that was removed in a bucket with
+                // versions, and then nobody else can write it either.
+                Place::Void | Place::Free => return Ok(()),
             },
             Err(error) => return Err(error.into()),
         }
