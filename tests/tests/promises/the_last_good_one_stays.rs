@@ -22,7 +22,7 @@ use crate::support::{Files, Keys, Place, Run, Site, backup_key, names_in_folder,
 
 /// Kills of each of the killers below, unless `LIFEBOAT_KILLS` says otherwise.
 const KILLS: usize = 20;
-const DAY: Duration = Duration::from_secs(86_400);
+const DAY: Duration = Duration::from_hours(24);
 
 fn ids(listed: &Value, field: &str) -> Vec<String> {
     listed[field].as_array().unwrap().iter().map(|form| form["id"].as_str().unwrap().to_owned()).collect()
@@ -266,13 +266,13 @@ async fn what_is_under_a_legal_hold_stays() {
     let site = Site::s3(small().await, locked_bucket(S3Server::versitygw().await).await);
     let created = [site.create(), site.create(), site.create()];
     let Place::S3(server) = &site.place else { unreachable!() };
-    let held = format!("tests/{}", part_key(&created[1], "index.jsonl"));
-    let hold = async |status: ObjectLockLegalHoldStatus| {
+    let index = format!("tests/{}", part_key(&created[1], "index.jsonl"));
+    let turn_hold = async |status: ObjectLockLegalHoldStatus| {
         let hold = ObjectLockLegalHold::builder().status(status).build();
-        let request = server.client().put_object_legal_hold().bucket(&server.bucket).key(&held);
+        let request = server.client().put_object_legal_hold().bucket(&server.bucket).key(&index);
         request.legal_hold(hold).send().await.unwrap();
     };
-    hold(ObjectLockLegalHoldStatus::On).await;
+    turn_hold(ObjectLockLegalHoldStatus::On).await;
     let pruned = site.json(0, &["backup", "prune", "--yes", "--keep-last", "1"]);
     assert_eq!(
         (ids(&pruned, "removed"), rules(&pruned, &created[1])),
@@ -281,12 +281,12 @@ async fn what_is_under_a_legal_hold_stays() {
     assert!(pruned["warnings"][0].as_str().unwrap().contains("keeps versions"), "{pruned}");
     assert_eq!(site.listed(), [created[2].clone(), created[1].clone()]);
     site.verify(&created[1]);
-    hold(ObjectLockLegalHoldStatus::Off).await;
+    turn_hold(ObjectLockLegalHoldStatus::Off).await;
     let pruned = site.json(0, &["backup", "prune", "--yes", "--keep-last", "1"]);
     assert_eq!(ids(&pruned, "removed"), [created[1].clone()]);
     assert_eq!(site.listed(), [created[2].clone()]);
     // As is said, the bytes are still there.
-    let versions = server.client().list_object_versions().bucket(&server.bucket).prefix(&held).send().await.unwrap();
+    let versions = server.client().list_object_versions().bucket(&server.bucket).prefix(&index).send().await.unwrap();
     assert_eq!((versions.versions().len(), versions.delete_markers().len()), (1, 1), "{versions:?}");
 }
 
@@ -337,7 +337,7 @@ async fn leftovers(site: &Site, backups: &Path, begin_upload: impl AsyncFn(&str)
     let files = site.place.files().await;
     let names = ["20200101T000000Z-000000", "20200102T000000Z-000000"];
     for name in names {
-        for (key, bytes) in files.iter().filter(|(key, _)| key.contains(&id) && key.ends_with(".age")) {
+        for (key, bytes) in files.iter().filter(|(key, _)| key.contains(&id) && key.contains(".zst.")) {
             site.place.overwrite(&key.replace(&id, name), bytes.clone()).await;
         }
     }
