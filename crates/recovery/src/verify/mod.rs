@@ -182,7 +182,12 @@ fn open_etcd(handle: &Handle, backup: &Backup, identities: &Identities) -> Outco
     vec![(PartName::ETCD.to_string(), outcome)]
 }
 
-pub(crate) fn inspect_etcd(handle: &Handle, backup: &Backup, identities: &Identities, part: &Part) -> Result<SnapshotFacts> {
+pub(crate) fn inspect_etcd(
+    handle: &Handle,
+    backup: &Backup,
+    identities: &Identities,
+    part: &Part,
+) -> Result<SnapshotFacts> {
     let mut reader = open_part(handle, backup, identities, part)?;
     let mut inspector = Inspector::new(Trailer::Verify);
     copy(&mut reader, |bytes| inspector.update(bytes))?;
