@@ -157,10 +157,19 @@ impl KindCluster {
     /// Deletes it, with everything in it.
     pub(super) async fn delete(self) {
         tracing::info!(cluster = self.name, "deleting the drill's cluster");
-        if let Err(error) = self.run(&["delete".into(), "cluster".into()], DELETE).await {
+        if let Err(error) = self.try_delete().await {
             let name = &self.name;
             tracing::error!(error, "the drill's cluster is left: run 'kind delete cluster --name {name}'");
         }
+    }
+
+    /// The folder of the drill may be gone, and kind would make it again to take the cluster out of its kubeconfig: it
+    /// gets another one.
+    async fn try_delete(&self) -> std::result::Result<(), String> {
+        let beside = self.kubeconfig.parent().and_then(Path::parent).unwrap_or(Path::new("/tmp"));
+        let folder = tempfile::Builder::new().prefix("lifeboat-kind-").tempdir_in(beside).map_err(|e| e.to_string())?;
+        let elsewhere = Self { kubeconfig: folder.path().join("kubeconfig"), ..self.clone() };
+        elsewhere.run(&["delete".into(), "cluster".into()], DELETE).await
     }
 
     async fn run(&self, arguments: &[std::ffi::OsString], deadline: Duration) -> std::result::Result<(), String> {

@@ -91,7 +91,10 @@ async fn into_a_context_that_is_empty_and_not_the_clusters_own() {
     assert!(verified(&site, &alone));
 
     for (text, problem) in [
-        (CHECKS.replace("object.metadata.name == 'flying-dutchman' && size(object.cargo) == 4", "subject.x == 1"), "'subject'"),
+        (
+            CHECKS.replace("object.metadata.name == 'flying-dutchman' && size(object.cargo) == 4", "subject.x == 1"),
+            "'subject'",
+        ),
         (CHECKS.replace("    command:", "    cmd:"), "cmd"),
         (
             CHECKS.replace("    command: [kubectl, get, secret, kielholen-secret, -n, zwieback-quarters]\n", ""),
@@ -111,8 +114,9 @@ fn stand_in(site: &Site, create: &str) {
     let folder = site.path("bin");
     std::fs::create_dir_all(&folder).unwrap();
     let script = format!(
-        "#!/bin/bash\necho \"$*\" >> '{}'\n[[ $1 == delete ]] && exit 0\n\
-         while (($#)); do [[ $1 == --kubeconfig ]] && file=$2; shift; done\n{create}\n",
+        "#!/bin/bash\necho \"$*\" >> '{}'\nverb=$1\n\
+         while (($#)); do [[ $1 == --kubeconfig ]] && file=$2; shift; done\n\
+         [[ $verb == delete ]] && {{ mkdir -p \"$(dirname \"$file\")\"; exit 0; }}\n{create}\n",
         site.path("kind.log").display()
     );
     let path = folder.join("kind");
@@ -137,6 +141,7 @@ fn assert_deleted(site: &Site) {
     let [.., (create, made), (delete, deleted)] = calls.as_slice() else { panic!("{calls:?}") };
     assert_eq!((create.as_str(), delete.as_str(), made), ("create", "delete", deleted));
     assert!(made.starts_with("lifeboat-drill-"), "{made}");
+    assert_eq!(left_behind(site), Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,7 +149,8 @@ async fn a_cluster_of_kind_is_always_deleted() {
     let _turn = turn().await;
     let mut site = Site::directory(small().await);
     let id = site.create();
-    let kind = ["--target", "kind"];
+    let work = site.path("");
+    let kind = ["--target", "kind", "--work-dir", work.to_str().unwrap()];
     let refused = site.expect(2, &[&["drill", "run", &id, "-i", "recovery.key"], &kind[..]].concat());
     assert!(refused.stderr.contains("no program 'kind'") && refused.stderr.contains("kind.sigs.k8s.io"), "{refused:?}");
 
@@ -165,9 +171,7 @@ async fn a_cluster_of_kind_is_always_deleted() {
     assert!(result["findings"][0]["message"].as_str().unwrap().contains("no engine"), "{result}");
     assert_deleted(&site);
     stand_in(&site, "touch begun; exec tail -f /dev/null");
-    let work = site.path("");
-    let arguments =
-        ["drill", "run", &id, "-i", "recovery.key", "--target", "kind", "--work-dir", work.to_str().unwrap()];
+    let arguments = [&["drill", "run", &id, "-i", "recovery.key"], &kind[..]].concat();
     let mut child = site.command(&arguments).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     until("cluster begun", async || site.path("begun").exists().then_some(())).await;
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
@@ -206,7 +210,9 @@ async fn real_pods_run_in_a_real_kind() {
     let checks = "apiVersion: lifeboat.dev/v1alpha1\nkind: DrillChecks\nchecks:\n\
         - name: pods run\n  objects:\n    resource: pods\n    namespace: real\n    expression: object.status.phase == 'Running'\n";
     std::fs::write(site.path("checks.yaml"), checks).unwrap();
+    let work = site.path("");
     let mut arguments = vec!["--target", "kind", "--kind-image", &image, "--checks", "checks.yaml"];
+    arguments.extend(["--work-dir", work.to_str().unwrap()]);
     let config = std::env::var("LIFEBOAT_TEST_KIND_CONFIG").unwrap_or_default();
     if Path::new(&config).is_file() {
         arguments.extend(["--kind-config", &config]);
@@ -216,4 +222,5 @@ async fn real_pods_run_in_a_real_kind() {
     let names = site.command(&[]).get_envs().map(|(n, v)| (n.to_owned(), v.unwrap().to_owned())).collect::<Vec<_>>();
     let left = Command::new("kind").args(["get", "clusters"]).env_clear().envs(names).output().unwrap();
     assert!(!String::from_utf8_lossy(&left.stdout).contains("lifeboat-drill-"), "{left:?}");
+    assert_eq!(left_behind(&site), Vec::<String>::new());
 }
