@@ -458,7 +458,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         let error = Config::parse("c.yaml", &FULL.replace("pageSize: 250", "pageSize: many")).unwrap_err();
         insta::assert_snapshot!(error, @"c.yaml:9:42: invalid u32");
         let error = Config::parse("c.yaml", &FULL.replace("36h", "a while")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:10:40: 'a while' is no length of time: expected the form 36h, 14d, 8w, 6mo or 1y");
+        insta::assert_snapshot!(error, @"c.yaml:10:39: 'a while' is no length of time: expected the form 36h, 14d, 8w, 6mo or 1y");
         let error = Config::parse("c.yaml", &FULL.replace("prod-eu-1", "../x")).unwrap_err();
         insta::assert_snapshot!(error, @"c.yaml:3:17: '../x' cannot name a cluster: expected 1 to 63 lower-case letters, digits, '-' or '.', beginning and ending with a letter or digit");
         let error = Config::parse("c.yaml", &FULL.replace("v1alpha1", "v2")).unwrap_err();
