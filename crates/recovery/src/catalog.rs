@@ -233,13 +233,14 @@ impl Catalog {
     async fn entry(&self, id: &BackupId) -> Result<Option<Entry>> {
         let key = layout::manifest(&self.context.cluster, id)?;
         let missing = |error: &Error| matches!(error, Error::Store(StoreError::NotFound { .. }));
-        let mut fetched = Untrusted::fetch(self.context.store.as_ref(), &key).await;
-        if fetched.as_ref().is_err_and(missing) && self.has(&key).await? {
-            // Written between the two reads, signature and manifest.
-            fetched = Untrusted::fetch(self.context.store.as_ref(), &key).await;
-        }
-        let untrusted = match fetched {
-            Err(error) if missing(&error) => return self.unsigned(&key).await,
+        let fetch = || Untrusted::fetch(self.context.store.as_ref(), &key);
+        let untrusted = match fetch().await {
+            Err(error) if missing(&error) && !self.has(&key).await? => return Ok(None),
+            // Written since, signature and manifest; or there is none.
+            Err(error) if missing(&error) => match fetch().await {
+                Err(error) if missing(&error) => return self.unsigned(&key).await,
+                other => other?,
+            },
             other => other?,
         };
         let verified = untrusted.verify(&self.context.trusted, Manifest::parse, Manifest::trusted_comment);
