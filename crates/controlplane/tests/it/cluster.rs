@@ -260,9 +260,8 @@ async fn a_port_that_becomes_free_is_waited_for() {
 #[tokio::test]
 async fn the_port_after_a_fixed_one_may_be_taken() {
     let dir = TempDir::new().unwrap();
-    let (port, _busy) = iter::repeat_with(|| TcpListener::bind(("127.0.0.1", 0)).unwrap())
-        .map(|busy| (busy.local_addr().unwrap().port() - 1, busy))
-        .find(|(port, _)| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+    let (port, _busy) = iter::repeat_with(|| free_port().unwrap())
+        .find_map(|port| Some((port, TcpListener::bind(("127.0.0.1", port + 1)).ok()?)))
         .unwrap();
     let plane = ControlPlane::builder(binaries(), dir.path()).etcd_only().etcd_port(port).start().await.unwrap();
     assert_eq!(plane.etcd().endpoints, [format!("https://127.0.0.1:{port}")]);
@@ -270,9 +269,8 @@ async fn the_port_after_a_fixed_one_may_be_taken() {
 
 #[tokio::test]
 async fn several_members_can_have_fixed_ports() {
-    // Below the range of outgoing connections, where six in a row are free.
-    let free = |first: &u16| (*first..first + 6).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok());
-    let first = (20_000..32_000).step_by(6).find(free).unwrap();
+    let in_a_row = |ports: &[u16; 6]| ports.windows(2).all(|pair| pair[1] == pair[0] + 1);
+    let [first, ..] = iter::repeat_with(|| free_ports::<6>().unwrap()).find(in_a_row).unwrap();
     let cluster = Cluster::start_with(|builder| builder.etcd_only().etcd_members(3).etcd_port(first)).await;
     assert_eq!(cluster.etcd().endpoints, [0, 1, 2].map(|i| format!("https://127.0.0.1:{}", first + i)));
 }
