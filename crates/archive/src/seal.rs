@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use age::stream::StreamWriter;
-use lifeboat_model::Digest;
+use lifeboat_model::{Digest, Part, PartName};
 use sha2::{Digest as _, Sha256};
 use zeekstd::{EncodeOptions, FrameSizePolicy, RawEncoder};
 use zstd::zstd_safe::CCtx;
@@ -88,6 +88,30 @@ pub struct Sealed {
     pub stored_bytes: u64,
     /// SHA-256 of what is stored.
     pub stored_sha256: Digest,
+}
+
+impl Sealed {
+    /// The same as the part of that name in a signed document.
+    pub fn describe(&self, name: PartName) -> Part {
+        Part {
+            name,
+            plain_bytes: self.plain_bytes,
+            plain_sha256: self.plain_sha256,
+            stored_bytes: self.stored_bytes,
+            stored_sha256: self.stored_sha256,
+        }
+    }
+}
+
+impl From<&Part> for Sealed {
+    fn from(part: &Part) -> Self {
+        Self {
+            plain_bytes: part.plain_bytes,
+            plain_sha256: part.plain_sha256,
+            stored_bytes: part.stored_bytes,
+            stored_sha256: part.stored_sha256,
+        }
+    }
 }
 
 /// What [`SealedWriter::finish`] leaves.

@@ -9,9 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::config::ApiVersion;
-use crate::json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
-use crate::manifest::{check_format, to_signed_bytes};
-use crate::{BackupId, ClusterName, Digest, EtcdRecord, GroupResource, IdError, Manifest, Part, ResourcesRecord};
+use crate::{
+    BackupId, ClusterName, Digest, EtcdRecord, GroupResource, IdError, Manifest, Part, ResourcesRecord, SignedDocument,
+};
 
 /// Identifies a drill: its start and six random characters, in the form of a backup's id.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -270,29 +270,13 @@ pub struct DrillReport {
     pub details: Part,
 }
 
-impl DrillReport {
-    /// Parses a report. It may be believed only after its signature was checked over the same bytes.
-    ///
-    /// # Errors
-    /// When it is too large, no valid document, or of another major format.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        check_format(bytes)?;
-        parse_json(bytes, MAX_DOCUMENT_BYTES)
-    }
-
-    /// The bytes that are signed and stored.
-    ///
-    /// # Errors
-    /// None in practice: every field can be written as JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, DocumentError> {
-        to_signed_bytes(self)
-    }
-
-    /// The trusted comment of the report's signature.
-    pub fn trusted_comment(&self) -> String {
+impl SignedDocument for DrillReport {
+    fn trusted_comment(&self) -> String {
         format!("lifeboat {} drill {} {}", self.cluster_id, self.id, self.backup)
     }
+}
 
+impl DrillReport {
     /// Whether this is a drill of just that backup.
     pub fn is_of(&self, manifest: &Manifest, sha256: Digest) -> bool {
         self.backup == manifest.id

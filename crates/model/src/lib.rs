@@ -15,6 +15,7 @@ mod json;
 mod manifest;
 mod resource;
 mod retention;
+mod signed;
 mod tree;
 mod yaml;
 
@@ -38,5 +39,6 @@ pub use manifest::{
 };
 pub use resource::{GroupResource, ResourceArg, ResourceType};
 pub use retention::{Age, AgeError, RetentionPolicy};
+pub use signed::SignedDocument;
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, parse_yaml};

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
-use crate::{BackupId, ClusterName, Digest};
+use crate::{BackupId, ClusterName, Digest, SignedDocument};
 
 /// The major version of the format; readers refuse any other.
 pub const FORMAT_MAJOR: u32 = 1;
@@ -60,31 +59,9 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// Parses a manifest. It may be believed only after its signature was checked over the same bytes.
-    ///
-    /// # Errors
-    /// When it is too large, no valid document, or of another major format.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        check_format(bytes)?;
-        parse_json(bytes, MAX_DOCUMENT_BYTES)
-    }
-
-    /// The bytes that are signed and stored.
-    ///
-    /// # Errors
-    /// None in practice: every field can be written as JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, DocumentError> {
-        to_signed_bytes(self)
-    }
-
     /// The part of that name.
     pub fn part(&self, name: &PartName) -> Option<&Part> {
         self.parts.iter().find(|part| part.name == *name)
-    }
-
-    /// The trusted comment of the manifest's signature.
-    pub fn trusted_comment(&self) -> String {
-        format!("lifeboat {} {} {}", self.cluster_id, self.id, self.sequence)
     }
 
     /// Bytes that the backup takes in the store, without its manifest.
@@ -93,23 +70,10 @@ impl Manifest {
     }
 }
 
-pub(crate) fn to_signed_bytes<T: Serialize>(document: &T) -> Result<Vec<u8>, DocumentError> {
-    let mut bytes = serde_json::to_vec_pretty(document)?;
-    bytes.push(b'\n');
-    Ok(bytes)
-}
-
-pub(crate) fn check_format(bytes: &[u8]) -> Result<(), DocumentError> {
-    #[derive(Deserialize)]
-    struct Head {
-        format: String,
+impl SignedDocument for Manifest {
+    fn trusted_comment(&self) -> String {
+        format!("lifeboat {} {} {}", self.cluster_id, self.id, self.sequence)
     }
-    let head: Head = parse_json(bytes, MAX_DOCUMENT_BYTES)?;
-    let major = head.format.split('.').next().and_then(|major| major.parse::<u32>().ok());
-    if major == Some(FORMAT_MAJOR) {
-        return Ok(());
-    }
-    Err(DocumentError::UnknownFormat { found: head.format, known: FORMAT_MAJOR.to_string() })
 }
 
 /// A link of the chain.
@@ -288,26 +252,8 @@ pub struct ClusterRecord {
     pub cluster_id: String,
 }
 
-impl ClusterRecord {
-    /// Parses a record. It may be believed only after its signature was checked over the same bytes.
-    ///
-    /// # Errors
-    /// When it is too large, no valid document, or of another major format.
-    pub fn parse(bytes: &[u8]) -> Result<Self, DocumentError> {
-        check_format(bytes)?;
-        parse_json(bytes, MAX_DOCUMENT_BYTES)
-    }
-
-    /// The bytes that are signed and stored.
-    ///
-    /// # Errors
-    /// None in practice: every field can be written as JSON.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, DocumentError> {
-        to_signed_bytes(self)
-    }
-
-    /// The trusted comment of the record's signature.
-    pub fn trusted_comment(&self) -> String {
+impl SignedDocument for ClusterRecord {
+    fn trusted_comment(&self) -> String {
         format!("lifeboat {} cluster {}", self.cluster_id, self.cluster)
     }
 }

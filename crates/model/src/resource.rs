@@ -6,6 +6,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ObjectKey;
+
 /// A resource without its version, written as kubectl does: `deployments.apps`, and `pods` for the core group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
@@ -66,6 +68,17 @@ impl ResourceType {
     /// Group and plural name.
     pub fn group_resource(&self) -> GroupResource {
         GroupResource { group: self.group.clone(), resource: self.resource.clone() }
+    }
+
+    /// The key of an object of it.
+    pub fn key(&self, namespace: Option<&str>, name: &str) -> ObjectKey {
+        ObjectKey {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            resource: self.resource.clone(),
+            namespace: namespace.map(str::to_owned),
+            name: name.to_owned(),
+        }
     }
 
     /// `apiVersion` of its objects.

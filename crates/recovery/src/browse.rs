@@ -5,7 +5,7 @@ mod cursor;
 use std::io::Read;
 use std::sync::Arc;
 
-use lifeboat_archive::{ArchiveError, Frame, FrameReader, Identities, Sealed, SealedReader};
+use lifeboat_archive::{ArchiveError, Frame, FrameReader, Identities, SealedReader};
 use lifeboat_model::{
     Coverage, IndexEntry, IndexRange, LookupEntry, ObjectKey, Part, PartName, ResourceCoverage, parse_json,
 };
@@ -61,13 +61,7 @@ pub(crate) fn open_part(
     part: &Part,
 ) -> Result<SealedReader<ObjectReader>> {
     let source = ObjectReader::open(handle, backup.context().store.as_ref(), &backup.key(&part.name)?)?;
-    let sealed = Sealed {
-        plain_bytes: part.plain_bytes,
-        plain_sha256: part.plain_sha256,
-        stored_bytes: part.stored_bytes,
-        stored_sha256: part.stored_sha256,
-    };
-    SealedReader::new(source, identities, &sealed).map_err(|error| not_opened(backup, identities, error))
+    SealedReader::new(source, identities, &part.into()).map_err(|error| not_opened(backup, identities, error))
 }
 
 /// Why a part does not open. An identity is not wrong where the signed manifest says that the part was sealed to it.
@@ -386,13 +380,7 @@ impl Inner {
             if kind.namespaced && namespace.is_none() {
                 return Err(Error::Usage(format!("{} live in namespaces: say which with -n", kind.resource)));
             }
-            let key = ObjectKey {
-                group: kind.group.clone(),
-                version: kind.version.clone(),
-                resource: kind.resource.clone(),
-                namespace: namespace.filter(|_| kind.namespaced).map(str::to_owned),
-                name: object.name.clone(),
-            };
+            let key = kind.key(namespace.filter(|_| kind.namespaced), &object.name);
             for entry in places(&self.index, resource, &key)? {
                 for line in lines(frames.content(entry)?, entry.plain_offset, resource.index) {
                     let line = parse_line(line)?;

@@ -101,8 +101,7 @@ impl Catalog {
             Err(Error::Store(StoreError::NotFound { .. })) => None,
             Err(error) => return Err(error),
             Ok(untrusted) => {
-                let verified =
-                    untrusted.verify(&context.trusted, ClusterRecord::parse, ClusterRecord::trusted_comment)?;
+                let verified = untrusted.verify::<ClusterRecord>(&context.trusted)?;
                 if verified.document.cluster != context.cluster {
                     let problem = format!("is the record of '{}'", verified.document.cluster);
                     return Err(Error::mismatch(&key, problem));
@@ -243,7 +242,7 @@ impl Catalog {
             },
             other => other?,
         };
-        let verified = untrusted.verify(&self.context.trusted, Manifest::parse, Manifest::trusted_comment);
+        let verified = untrusted.verify(&self.context.trusted);
         if verified.is_err() && !self.has(&key).await? {
             // Removed between the two reads, manifest and signature.
             return Ok(None);

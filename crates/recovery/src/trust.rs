@@ -2,7 +2,7 @@
 
 use futures::TryStreamExt;
 use lifeboat_archive::{ArchiveError, SigningKey, TrustedKeys};
-use lifeboat_model::{DocumentError, MAX_DOCUMENT_BYTES};
+use lifeboat_model::{DocumentError, MAX_DOCUMENT_BYTES, SignedDocument};
 use lifeboat_store::{Key, Store, body};
 
 use crate::error::{Error, Result};
@@ -31,16 +31,11 @@ impl Untrusted {
     }
 
     /// The document, if one of the trusted keys signed just these bytes with the comment that belongs to them.
-    pub(crate) fn verify<T>(
-        self,
-        trusted: &TrustedKeys,
-        parse: impl FnOnce(&[u8]) -> std::result::Result<T, DocumentError>,
-        comment: impl FnOnce(&T) -> String,
-    ) -> Result<Trusted<T>> {
+    pub(crate) fn verify<T: SignedDocument>(self, trusted: &TrustedKeys) -> Result<Trusted<T>> {
         let name = || self.key.to_string();
-        let document = parse(&self.bytes).map_err(|source| Error::Document { key: name(), source })?;
+        let document = T::parse(&self.bytes).map_err(|source| Error::Document { key: name(), source })?;
         trusted
-            .verify(&self.bytes, &self.signature, &comment(&document))
+            .verify(&self.bytes, &self.signature, &document.trusted_comment())
             .map_err(|source| Error::Untrusted { key: name(), source })?;
         Ok(Trusted { document, bytes: self.bytes })
     }
@@ -71,10 +66,10 @@ pub(crate) async fn put_signed(
     store: &dyn Store,
     signer: &SigningKey,
     key: &Key,
-    bytes: Vec<u8>,
-    comment: &str,
+    document: &impl SignedDocument,
 ) -> Result<()> {
-    let signature = signer.sign(&bytes, comment)?;
+    let bytes = document.to_bytes().map_err(|source| Error::Document { key: key.to_string(), source })?;
+    let signature = signer.sign(&bytes, &document.trusted_comment())?;
     store.put_once(&layout::signature(key)?, body(signature.into_bytes())).await?;
     store.put_once(key, body(bytes)).await?;
     Ok(())

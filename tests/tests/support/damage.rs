@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use lifeboat_archive::{Sealed, SigningKey};
-use lifeboat_model::{BackupId, ClusterRecord, LookupEntry, Manifest, Part, PartName, Previous};
+use lifeboat_model::{BackupId, ClusterRecord, LookupEntry, Manifest, Part, PartName, Previous, SignedDocument};
 use serde_json::Value;
 
 use super::{Files, Keys, backup_key, part_key};

@@ -7,7 +7,7 @@ use lifeboat_archive::{
     Finished, FrameSize, Identities, PublicKey, Recipients, RecoveryKey, SealOptions, Sealed, SealedReader,
     SealedWriter, SigningKey, TrustedKeys,
 };
-use lifeboat_model::{Manifest, PartName};
+use lifeboat_model::{Manifest, PartName, SignedDocument};
 
 use super::{Files, Site};
 

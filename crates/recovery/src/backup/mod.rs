@@ -16,7 +16,7 @@ use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_model::{
     BackupId, BackupState, CANONICAL_VERSION, ClusterName, ClusterRecord, Coverage, EtcdRecord, FORMAT_VERSION, Gap,
     LookupEntry, Manifest, Part, PartName, Previous, Reason, RequiredForRestore, ResourceCoverage, ResourcesConfig,
-    ResourcesRecord,
+    ResourcesRecord, SignedDocument,
 };
 use lifeboat_store::{Store, StoreError, body};
 use serde::Serialize;
@@ -318,8 +318,7 @@ async fn describe(
 async fn commit(shared: &Shared, signer: &SigningKey, outcome: Outcome) -> Result<Outcome> {
     let manifest = &outcome.manifest;
     let key = layout::manifest(&shared.cluster, &shared.id)?;
-    let bytes = manifest.to_bytes().map_err(|source| Error::Document { key: key.to_string(), source })?;
-    trust::put_signed(shared.store.as_ref(), signer, &key, bytes, &manifest.trusted_comment()).await?;
+    trust::put_signed(shared.store.as_ref(), signer, &key, manifest).await?;
     Ok(outcome)
 }
 

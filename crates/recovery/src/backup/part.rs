@@ -108,12 +108,6 @@ impl Upload {
     /// Reads the stored part back, compares it with what was written, and describes it.
     pub(super) async fn describe(&self, sealed: &Sealed) -> Result<Part> {
         reread(self.store.as_ref(), &self.key, sealed).await?;
-        Ok(Part {
-            name: self.name.clone(),
-            plain_bytes: sealed.plain_bytes,
-            plain_sha256: sealed.plain_sha256,
-            stored_bytes: sealed.stored_bytes,
-            stored_sha256: sealed.stored_sha256,
-        })
+        Ok(sealed.describe(self.name.clone()))
     }
 }

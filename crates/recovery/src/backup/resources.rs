@@ -215,13 +215,7 @@ impl Writer {
         let api_version = kind.api_version();
         let object = Object::parse(json)?;
         let meta = object.meta()?;
-        let key = ObjectKey {
-            group: kind.group.clone(),
-            version: kind.version.clone(),
-            resource: kind.resource.clone(),
-            namespace: meta.namespace.map(str::to_owned),
-            name: meta.name.to_owned(),
-        };
+        let key = kind.key(meta.namespace, meta.name);
         let path = key.path()?;
         let (uid, resource_version) = (meta.uid.to_owned(), meta.resource_version.to_owned());
         let (lacks_version, lacks_kind) = (meta.api_version.is_none(), meta.kind.is_none());

@@ -308,7 +308,7 @@ mod tests {
             ]
         );
         let pod = before.known(&GroupResource::from("pods".to_owned())).unwrap();
-        let key = |namespace: &str, name: &str| super::super::side::key(&pod.resource, Some(namespace), name);
+        let key = |namespace: &str, name: &str| pod.resource.key(Some(namespace), name);
         assert!(!pod.is_whole_but_for(&key("shop", "a b")));
         assert!(pod.is_whole_but_for(&key("other", "a b")));
         let shop = Selection { namespaces: vec!["shop".to_owned()], ..all() };

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::account::{Known, Pair};
-use super::side::{Body, Closing, Item, Side, key};
+use super::side::{Body, Closing, Item, Side};
 use super::window::Window;
 use crate::error::{Error, Result, chain};
 use crate::selector::Selection;
@@ -135,7 +135,7 @@ fn read(
     if !selection.wants_key(meta.namespace, meta.name) {
         return Ok(None);
     }
-    let key = key(shared, meta.namespace, meta.name);
+    let key = shared.key(meta.namespace, meta.name);
     Ok(Some((key, object.digest(&shared.api_version(), &shared.kind))))
 }
 

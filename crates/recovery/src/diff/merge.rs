@@ -202,7 +202,7 @@ mod tests {
     use serde_json::json;
 
     use super::super::account::Known;
-    use super::super::side::{Body, key};
+    use super::super::side::Body;
     use super::*;
 
     fn resource() -> ResourceType {
@@ -249,7 +249,7 @@ mod tests {
             self.place = name + 1;
             let digest = value.map(|value| Digest::of(&[value]));
             let body = Body::Here(json(*name, value.unwrap_or_default()));
-            Ok(Some(Item { key: key(&resource(), Some("a"), &format!("{name:03}")), digest, body }))
+            Ok(Some(Item { key: resource().key(Some("a"), &format!("{name:03}")), digest, body }))
         }
 
         fn json(&mut self, body: &Body) -> Result<Bytes> {

@@ -54,14 +54,3 @@ pub(super) trait Side {
     /// Ends a resource, all objects of which were taken.
     fn close(&mut self) -> Result<Closing>;
 }
-
-/// The key of an object of that resource.
-pub(super) fn key(resource: &ResourceType, namespace: Option<&str>, name: &str) -> ObjectKey {
-    ObjectKey {
-        group: resource.group.clone(),
-        version: resource.version.clone(),
-        resource: resource.resource.clone(),
-        namespace: namespace.map(str::to_owned),
-        name: name.to_owned(),
-    }
-}

@@ -5,7 +5,7 @@ use lifeboat_model::{ObjectKey, ResourceType};
 use tokio::runtime::Handle;
 
 use super::account::Known;
-use super::side::{Body, Closing, Item, Side, key};
+use super::side::{Body, Closing, Item, Side};
 use super::window::Window;
 use crate::browse::{Cursor, OpenBackup, Reader};
 use crate::error::{Error, Result};
@@ -72,7 +72,7 @@ impl Side for Stored<'_> {
                 return Err(Error::Inconsistent(format!("{} is among the {}", entry.key(), kind.group_resource())));
             }
             if self.selection.wants_entry(&entry) {
-                let key = key(&current.shared, entry.namespace.as_deref(), &entry.name);
+                let key = current.shared.key(entry.namespace.as_deref(), &entry.name);
                 let body = Body::Stored { offset: entry.offset, length: entry.length };
                 current.window.push(key.clone(), LINE, Item { key, digest: Some(entry.canonical), body });
             }

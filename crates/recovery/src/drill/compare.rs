@@ -266,13 +266,7 @@ impl<I: Iterator<Item = Result<IndexEntry>>> Comparison<I> {
 fn found<'a>(kind: &ResourceType, json: &'a [u8]) -> std::result::Result<Found<'a>, CanonicalError> {
     let object = Object::parse(json)?;
     let meta = object.meta()?;
-    let key = ObjectKey {
-        group: kind.group.clone(),
-        version: kind.version.clone(),
-        resource: kind.resource.clone(),
-        namespace: meta.namespace.map(str::to_owned),
-        name: meta.name.to_owned(),
-    };
+    let key = kind.key(meta.namespace, meta.name);
     Ok(Found { key, revision: meta.resource_version.parse().unwrap_or_default(), json })
 }
 

@@ -5,9 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use lifeboat_archive::{
-    ArchiveError, Identities, Recipients, SealOptions, Sealed, SealedReader, SealedWriter, SigningKey,
-};
+use lifeboat_archive::{ArchiveError, Identities, Recipients, SealOptions, SealedReader, SealedWriter, SigningKey};
 use lifeboat_model::{
     BackupId, Digest, DrillDetails, DrillId, DrillReport, FORMAT_VERSION, Manifest, Part, PartName, parse_json,
 };
@@ -74,9 +72,8 @@ pub(super) async fn store(outcome: &mut Outcome, backup: &Backup, signer: &Signi
     let store = backup.context().store.as_ref();
     let details = serde_json::to_vec(&outcome.details).map_err(|error| Error::Inconsistent(error.to_string()))?;
     let recipients = Recipients::parse(&manifest.recipients)?;
-    let sealed = run_blocking("sealing the details", move || seal(&details, &recipients)).await?;
+    let (details, part) = run_blocking("sealing the details", move || seal(&details, &recipients)).await?;
     let folder = layout::drill(&manifest.cluster, &manifest.id, &outcome.id)?;
-    let part = Part { name: PartName::DRILL_DETAILS, ..sealed.1 };
     let report = DrillReport {
         format: FORMAT_VERSION.to_owned(),
         tool: tool.to_owned(),
@@ -99,10 +96,9 @@ pub(super) async fn store(outcome: &mut Outcome, backup: &Backup, signer: &Signi
         versions: outcome.versions.clone(),
         details: part,
     };
-    store.put_once(&folder.key(&report.details.name.stored_name())?, body(sealed.0)).await?;
+    store.put_once(&folder.key(&report.details.name.stored_name())?, body(details)).await?;
     let key = folder.key(layout::REPORT)?;
-    let bytes = report.to_bytes().map_err(|source| Error::Document { key: key.to_string(), source })?;
-    trust::put_signed(store, signer, &key, bytes, &report.trusted_comment()).await?;
+    trust::put_signed(store, signer, &key, &report).await?;
     outcome.stored = true;
     Ok(())
 }
@@ -111,15 +107,7 @@ fn seal(plain: &[u8], recipients: &Recipients) -> Result<(Vec<u8>, Part)> {
     let mut writer = SealedWriter::new(Vec::new(), recipients, SealOptions::default())?;
     writer.write_all(plain).map_err(ArchiveError::from)?;
     let finished = writer.finish().map_err(ArchiveError::from)?;
-    let sealed = finished.sealed;
-    let part = Part {
-        name: PartName::DRILL_DETAILS,
-        plain_bytes: sealed.plain_bytes,
-        plain_sha256: sealed.plain_sha256,
-        stored_bytes: sealed.stored_bytes,
-        stored_sha256: sealed.stored_sha256,
-    };
-    Ok((finished.sink, part))
+    Ok((finished.sink, finished.sealed.describe(PartName::DRILL_DETAILS)))
 }
 
 /// All drills of the catalog's cluster.
@@ -167,7 +155,7 @@ async fn report(catalog: &Catalog, backup: &BackupId, id: &DrillId) -> Result<Dr
         Error::Store(lifeboat_store::StoreError::NotFound { .. }) => Error::mismatch(&key, "has no signature"),
         error => error,
     })?;
-    let report = untrusted.verify(&context.trusted, DrillReport::parse, DrillReport::trusted_comment)?.document;
+    let report = untrusted.verify::<DrillReport>(&context.trusted)?.document;
     let in_place = report.id == *id && report.backup == *backup && report.cluster == context.cluster;
     if !in_place || catalog.cluster_id().is_some_and(|cluster| cluster != report.cluster_id) {
         let whose =
@@ -207,13 +195,7 @@ fn unseal(source: ObjectReader, identities: &Identities, part: &Part) -> Result<
         let problem = format!("the details have {} bytes, more than the {MAX_DETAILS} that are read", part.plain_bytes);
         return Err(Error::Inconsistent(problem));
     }
-    let sealed = Sealed {
-        plain_bytes: part.plain_bytes,
-        plain_sha256: part.plain_sha256,
-        stored_bytes: part.stored_bytes,
-        stored_sha256: part.stored_sha256,
-    };
-    let mut reader = SealedReader::new(source, identities, &sealed)?;
+    let mut reader = SealedReader::new(source, identities, &part.into())?;
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).map_err(ArchiveError::from)?;
     reader.finish()?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_archive::SigningKey;
-use lifeboat_model::{DrillReport, DrillTargets, Tier};
+use lifeboat_model::{DrillReport, DrillTargets, SignedDocument, Tier};
 use lifeboat_recovery::drill::{Request, Target, run};
 use lifeboat_recovery::{BackupRef, Catalog, Class};
 

@@ -118,8 +118,7 @@ impl Scene {
 
     async fn commit(&self, manifest: &Manifest) -> crate::Result<()> {
         let key = layout::manifest(&manifest.cluster, &manifest.id).unwrap();
-        let bytes = manifest.to_bytes().unwrap();
-        trust::put_signed(self.store.as_ref(), &self.signer, &key, bytes, &manifest.trusted_comment()).await
+        trust::put_signed(self.store.as_ref(), &self.signer, &key, manifest).await
     }
 
     async fn backup(&self, number: u64) -> BackupId {
