@@ -13,6 +13,7 @@ mod id;
 mod index;
 mod json;
 mod manifest;
+mod notify;
 mod resource;
 mod retention;
 mod signed;
@@ -37,6 +38,7 @@ pub use manifest::{
     BackupState, ClusterRecord, EtcdRecord, FORMAT_MAJOR, FORMAT_VERSION, Manifest, Part, PartName, Previous, Reason,
     RequiredForRestore, ResourcesRecord,
 };
+pub use notify::{HeartbeatConfig, HeartbeatStyle, NotifyConfig, WebhookConfig, WebhookFormat};
 pub use resource::{GroupResource, ResourceArg, ResourceType};
 pub use retention::{Age, AgeError, RetentionPolicy};
 pub use signed::SignedDocument;
