@@ -6,7 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::nearest;
-use crate::{Age, ClusterName, GroupResource, RetentionPolicy, YamlError, parse_yaml};
+use crate::{
+    Age, ClusterName, DaemonConfig, GroupResource, NamedSchedule, RetentionPolicy, YamlError, parse_yaml, schedule,
+};
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +40,12 @@ pub struct Config {
     /// Which backups `backup prune` keeps.
     #[serde(default)]
     pub retention: RetentionPolicy,
+    /// When the daemon takes backups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<NamedSchedule>,
+    /// How the daemon runs.
+    #[serde(default)]
+    pub daemon: DaemonConfig,
 }
 
 /// Version of the configuration's form.
@@ -410,6 +418,7 @@ impl Config {
             faults.push(format!("resources.pageSize: {} is not from 1 to 10000", self.resources.page_size));
         }
         faults.extend(self.retention.faults());
+        faults.extend(schedule::faults(&self.schedules, &self.daemon));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
@@ -450,7 +459,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
         insta::assert_snapshot!(error, @"lifeboat.yaml:10:13: unknown key 'keepDayly', did you mean 'keepDaily'?");
         let error = Config::parse("c.yaml", &format!("{FULL}shop: 1\n")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention");
+        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon");
     }
 
     #[test]

@@ -7,15 +7,18 @@
 mod canonical;
 mod config;
 mod coverage;
+mod cron;
 mod digest;
 mod drill;
 mod id;
 mod index;
 mod json;
+mod lock;
 mod manifest;
 mod notify;
 mod resource;
 mod retention;
+mod schedule;
 mod signed;
 mod tree;
 mod yaml;
@@ -26,6 +29,7 @@ pub use config::{
     ResourcesConfig, S3Store, SigningConfig, StoreConfig,
 };
 pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
+pub use cron::{CronError, CronExpression, CronField};
 pub use digest::{Digest, DigestError};
 pub use drill::{
     DrillCheck, DrillCheckSpec, DrillChecks, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets,
@@ -34,6 +38,7 @@ pub use drill::{
 pub use id::{BackupId, ClusterName, IdError};
 pub use index::{IndexEntry, LookupEntry, ObjectKey, PathError};
 pub use json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
+pub use lock::{LockMode, ObjectLock};
 pub use manifest::{
     BackupState, ClusterRecord, EtcdRecord, FORMAT_MAJOR, FORMAT_VERSION, Manifest, Part, PartName, Previous, Reason,
     RequiredForRestore, ResourcesRecord,
@@ -41,6 +46,7 @@ pub use manifest::{
 pub use notify::{HeartbeatConfig, HeartbeatStyle, NotifyConfig, WebhookConfig, WebhookFormat};
 pub use resource::{GroupResource, ResourceArg, ResourceType};
 pub use retention::{Age, AgeError, RetentionPolicy};
+pub use schedule::{ConcurrencyPolicy, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill};
 pub use signed::SignedDocument;
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, parse_yaml};
