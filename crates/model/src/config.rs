@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::yaml::nearest;
 use crate::{
-    Age, ClusterName, DaemonConfig, GroupResource, NamedSchedule, RetentionPolicy, YamlError, parse_yaml, schedule,
+    Age, ClusterName, DaemonConfig, GroupResource, LockMode, NamedSchedule, ObjectLock, RetentionPolicy, YamlError,
+    parse_yaml, schedule,
 };
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
@@ -81,6 +82,9 @@ pub struct StoreConfig {
     /// A local directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<DirectoryStore>,
+    /// The Object Lock of S3 that is put on everything that is written. The bucket has to be made with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
 }
 
 /// A bucket. Credentials come from the AWS chain: environment, profile, web identity, instance metadata.
@@ -270,9 +274,19 @@ const SETTINGS: &[(&str, Setter)] = &[
         Ok(())
     }),
     ("store.directory.path", |c, v| {
-        c.store = StoreConfig { directory: Some(DirectoryStore { path: v.into() }), s3: None };
+        c.store.directory = Some(DirectoryStore { path: v.into() });
+        c.store.s3 = None;
         Ok(())
     }),
+    ("store.objectLock.mode", |c, v| {
+        object_lock(c).mode = match v {
+            "governance" => LockMode::Governance,
+            "compliance" => LockMode::Compliance,
+            _ => return Err("expected governance or compliance".to_owned()),
+        };
+        Ok(())
+    }),
+    ("store.objectLock.retain", |c, v| age(v).map(|age| object_lock(c).retain = age)),
     ("encryption.recipients", |c, v| list(&mut c.encryption.recipients, v)),
     ("encryption.recipientsFile", |c, v| path(&mut c.encryption.recipients_file, v)),
     ("signing.secretKeyFile", |c, v| path(&mut c.signing.secret_key_file, v)),
@@ -301,6 +315,11 @@ const SETTINGS: &[(&str, Setter)] = &[
 fn s3(config: &mut Config) -> &mut S3Store {
     config.store.directory = None;
     config.store.s3.get_or_insert_default()
+}
+
+/// The lock; where a variable gives a part of it only, with the shortest usual time and the mode that can be taken back.
+fn object_lock(config: &mut Config) -> &mut ObjectLock {
+    config.store.object_lock.get_or_insert_with(|| ObjectLock { mode: LockMode::Governance, retain: Age::hours(24) })
 }
 
 fn etcd(config: &mut Config) -> &mut EtcdConfig {
@@ -404,6 +423,9 @@ impl Config {
             (Some(_), Some(_)) => faults.push("store: 's3' and 'directory' exclude each other".to_owned()),
             (Some(s3), None) if s3.bucket.is_empty() => faults.push("store.s3.bucket: must not be empty".to_owned()),
             _ => {}
+        }
+        if self.store.directory.is_some() && self.store.object_lock.is_some() {
+            faults.push("store.objectLock: a directory knows no locks".to_owned());
         }
         if self.etcd.as_ref().is_some_and(|etcd| etcd.endpoints.is_empty()) {
             faults

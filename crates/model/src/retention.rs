@@ -112,9 +112,7 @@ impl Age {
         let earlier = moment.to_zoned(TimeZone::UTC).checked_sub(self.0.0);
         earlier.map_or(Timestamp::MIN, |earlier| earlier.timestamp())
     }
-}
 
-impl Age {
     /// The moment that lies so long after another one, in UTC; the latest there is where it would lie after that.
     pub fn after(&self, moment: Timestamp) -> Timestamp {
         let later = moment.to_zoned(TimeZone::UTC).checked_add(self.0.0);

@@ -55,6 +55,8 @@ pub struct Request {
     pub signer: Arc<SigningKey>,
     /// Why it is taken.
     pub reason: Reason,
+    /// The generation of the leadership under which it is taken: it is not committed once the store has seen a higher one.
+    pub fence: Option<u64>,
     /// Name and version of the program.
     pub tool: String,
 }
@@ -102,8 +104,16 @@ impl Shared {
 /// When nothing could be captured, the store fails, the store knows another cluster by this name, or the context's
 /// token was cancelled. Then nothing is listed, and what was written is removed as far as the store allows.
 pub async fn create(context: &Context, request: Request, progress: Progress) -> Result<Outcome> {
+    let id = BackupId::new(context.clock.now(), context.clock.random());
+    create_as(context, id, request, progress).await
+}
+
+/// Takes a backup under an id of the caller, who may have noted it before. No other backup may ever have had it.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_as(context: &Context, id: BackupId, request: Request, progress: Progress) -> Result<Outcome> {
     let started = context.clock.now();
-    let id = BackupId::new(started, context.clock.random());
     let span = tracing::info_span!("backup", %id);
     let shared = Shared {
         store: Arc::clone(&context.store),
@@ -296,6 +306,7 @@ async fn describe(
         cluster: shared.cluster.clone(),
         sequence: head.as_ref().map_or(1, |head| head.manifest.sequence + 1),
         previous: head.map(|head| Previous { id: head.manifest.id, sha256: head.sha256 }),
+        fence: request.fence,
         started: shared.started,
         finished: catalog.context().clock.now(),
         reason: request.reason.clone(),

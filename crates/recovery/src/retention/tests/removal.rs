@@ -102,6 +102,7 @@ impl Scene {
             cluster: "prod".parse().unwrap(),
             sequence: number,
             previous: None,
+            fence: None,
             started: now,
             finished: now,
             reason: Why::Manual,
