@@ -9,7 +9,7 @@ use super::{read, root};
 /// The product's crates, lowest first. A crate may use those of the lines above its own, and none beside it.
 const LAYERS: [&[&str]; 5] = [
     &["lifeboat-model"],
-    &["lifeboat-archive", "lifeboat-controlplane", "lifeboat-etcd", "lifeboat-kubernetes", "lifeboat-store"],
+    &["lifeboat-archive", "lifeboat-controlplane", "lifeboat-etcd", "lifeboat-kubernetes", "lifeboat-playbook", "lifeboat-store"],
     &["lifeboat-recovery"],
     &["lifeboat-daemon"],
     &["lifeboat"],
@@ -38,7 +38,7 @@ const BOUNDARIES: [(&str, &[&str]); 21] = [
     ("prometheus-client", &["lifeboat-daemon"]),
     ("reqwest", &["lifeboat-daemon"]),
     ("rcgen", &["lifeboat-controlplane"]),
-    ("cel", &["lifeboat-recovery"]),
+    ("cel", &["lifeboat-playbook", "lifeboat-recovery"]),
     ("clap", &["lifeboat"]),
     ("comfy-table", &["lifeboat"]),
     ("indicatif", &["lifeboat"]),
