@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Age, CronExpression, ResourcesConfig, RetentionPolicy, Tier};
+use crate::{Age, CronExpression, NotifyConfig, ResourcesConfig, RetentionPolicy, Tier};
 
 /// The longest name of a schedule: that of an object of Kubernetes.
 const MAX_NAME: usize = 253;
@@ -59,6 +59,12 @@ pub struct ScheduleSpec {
     /// The latest complete backup of this schedule should never be older: `26h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_max_age: Option<Age>,
+    /// The dead man's switch that is called after each complete backup: a name out of `daemon.notify.heartbeats`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<String>,
+    /// The webhooks that are told of failures and recoveries: names out of `daemon.notify.webhooks`, all where empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<String>,
 }
 
 /// What becomes of a run that is due while the one before of the same schedule is still under way.
@@ -88,6 +94,9 @@ pub struct DaemonConfig {
     /// Drills at times of their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drill: Option<ScheduledDrill>,
+    /// Whom to tell what became of the work.
+    #[serde(default)]
+    pub notify: NotifyConfig,
 }
 
 /// One leader of several daemons, by a Lease.
@@ -159,7 +168,14 @@ pub(crate) fn faults(schedules: &[NamedSchedule], daemon: &DaemonConfig) -> Vec<
             faults.push(format!("schedules[{place}].name: there is another schedule '{name}'"));
         }
         faults.extend(spec.faults().into_iter().map(|fault| format!("schedules[{place}].spec.{fault}")));
+        if let Some(name) = spec.heartbeat.as_ref().filter(|name| daemon.notify.heartbeat(name).is_none()) {
+            faults.push(format!("schedules[{place}].spec.heartbeat: there is no '{name}' in daemon.notify.heartbeats"));
+        }
+        for name in spec.notify.iter().filter(|name| daemon.notify.webhook(name).is_none()) {
+            faults.push(format!("schedules[{place}].spec.notify: there is no '{name}' in daemon.notify.webhooks"));
+        }
     }
+    faults.extend(daemon.notify.faults("daemon.notify"));
     if let Some(election) = &daemon.leader_election
         && !(5..=3600).contains(&election.lease_seconds)
     {
