@@ -159,13 +159,12 @@ async fn an_api_server_that_dies_within_a_list() {
         let gap = outcome.coverage.gaps.iter().any(|gap| gap.resource == name);
         assert!(gap || resource.captured >= there, "{name}: {} of {there} and no gap", resource.captured);
     }
+    // How many lists had been read ahead of the one that the gate held is a matter of chance.
     let listed: Vec<String> =
         outcome.coverage.resources.iter().map(|r| r.resource.group_resource().to_string()).collect();
-    assert!(
-        listed.contains(&"deployments.apps".to_owned()) && outcome.coverage.gaps.len() > 10,
-        "{:?}",
-        outcome.coverage.gaps
-    );
+    assert!(listed.contains(&"deployments.apps".to_owned()), "{listed:?}");
+    let gaps = &outcome.coverage.gaps;
+    assert!(gaps.iter().any(|gap| gap.reason.contains("no answer")), "{gaps:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
