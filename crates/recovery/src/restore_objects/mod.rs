@@ -9,6 +9,7 @@ mod candidates;
 mod feed;
 mod judge;
 mod owners;
+mod pace;
 mod perform;
 mod plan;
 mod planning;

@@ -19,28 +19,22 @@ pub struct Request {
     pub settings: Settings,
 }
 
-/// Requests under way at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Concurrency(u16);
+/// Requests under way at a time: by default as many as leave the API server room for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Concurrency(Option<u16>);
 
 impl Concurrency {
     /// The most there may be.
     pub const MAX: u16 = 256;
 
-    /// That many, from 1 to [`Concurrency::MAX`].
+    /// That many all the time, from 1 to [`Concurrency::MAX`].
     pub fn new(requests: u16) -> Option<Self> {
-        (1..=Self::MAX).contains(&requests).then_some(Self(requests))
+        (1..=Self::MAX).contains(&requests).then_some(Self(Some(requests)))
     }
 
-    pub(super) fn get(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl Default for Concurrency {
-    /// What keeps an API server busy. Twice as many are a tenth faster and make everybody else wait.
-    fn default() -> Self {
-        Self(16)
+    /// How many, where somebody chose.
+    pub(super) fn get(self) -> Option<usize> {
+        self.0.map(usize::from)
     }
 }
 
