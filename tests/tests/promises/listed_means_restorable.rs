@@ -128,7 +128,7 @@ async fn told_twice_it_ends_at_once() {
     let asked = Instant::now();
     kill_process(pid, Signal::INT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
     site.set("LIFEBOAT_STORE_S3_ENDPOINT", direct);
     assert_eq!(site.listed(), [first]);
 }
