@@ -5,6 +5,7 @@
 //! refuses duplicate keys, and none of it may be believed before the manifest's signature was checked.
 
 mod canonical;
+mod claim;
 mod config;
 mod coverage;
 mod cron;
@@ -24,6 +25,7 @@ mod tree;
 mod yaml;
 
 pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
+pub use claim::Claim;
 pub use config::{
     Checksums, ClusterConfig, Config, DirectoryStore, EncryptionConfig, EtcdConfig, KubernetesConfig, OverrideError,
     ResourcesConfig, S3Store, SigningConfig, StoreConfig,

@@ -23,6 +23,16 @@ pub(crate) fn manifest(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyE
     backup(cluster, id)?.key(MANIFEST)
 }
 
+/// The folder of the claims of sequence numbers.
+pub(crate) fn claims(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/chain").parse()
+}
+
+/// The claim of a sequence number.
+pub(crate) fn claim(cluster: &ClusterName, sequence: u64) -> Result<Key, KeyError> {
+    claims(cluster)?.key(&format!("{sequence:020}.json"))
+}
+
 /// A sealed part.
 pub(crate) fn part(cluster: &ClusterName, id: &BackupId, part: &PartName) -> Result<Key, KeyError> {
     backup(cluster, id)?.key(&part.stored_name())

@@ -12,6 +12,8 @@ mod error;
 mod expression;
 mod layout;
 mod progress;
+#[cfg(test)]
+mod scene;
 mod selector;
 mod trust;
 

@@ -200,7 +200,9 @@ async fn every_byte_of_every_file_counts() {
     let other = backup_key(&scene.first, "");
     let mut flips = 0;
     let (many, few) = if is_thorough() { (usize::MAX, 160) } else { (400, 16) };
-    for (key, bytes) in scene.files.iter().filter(|(key, _)| !key.starts_with(&other)) {
+    // Nothing of a claim is believed but that it is there.
+    let counts = |key: &str| !key.starts_with(&other) && !key.starts_with("prod/chain/");
+    for (key, bytes) in scene.files.iter().filter(|(key, _)| counts(key)) {
         for place in places(bytes.len(), many) {
             let damaged = scene.with(key, |bytes| flip(bytes, place));
             if damaged.verifies(false).await {

@@ -11,4 +11,4 @@ mod tests;
 
 pub use plan::{Doubt, Known, Lock, Reason, Verdict, plan};
 pub use remove::{Outcome, Removed, perform};
-pub use survey::{Leftover, Prune, survey};
+pub use survey::{Leftover, Prune, Scope, survey, survey_of};

@@ -8,16 +8,14 @@ use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_model::{BackupId, RetentionPolicy};
-use lifeboat_store::{Key, Store, StoreError, body};
+use lifeboat_store::{Key, Store, StoreError};
 
-use super::survey::{Folder, Prune, survey};
+use super::survey::{Folder, Prune, survey_of};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::trust::read_small;
+use crate::trust::{self, Place, place};
 
-/// What stands in the place of a signature that shall never be.
-const VOID: &str = "untrusted comment: removed by lifeboat\n";
 /// Backups removed at a time.
 const BACKUPS: usize = 8;
 /// Keys of one backup removed at a time.
@@ -58,7 +56,7 @@ pub struct Removed {
 /// When the store cannot be read. What cannot be removed is told in the outcome.
 pub async fn perform(catalog: &Catalog, policy: &RetentionPolicy, shown: &Prune) -> Result<Outcome> {
     let store = catalog.context().store.as_ref();
-    let fresh = survey(catalog, policy).await?;
+    let fresh = survey_of(catalog, policy, shown.scope.clone()).await?;
     let still: BTreeSet<&BackupId> = fresh.removals().map(|backup| &backup.id).collect();
     let cleared: BTreeSet<&BackupId> = fresh.clearances().map(|leftover| &leftover.id).collect();
     let mut outcome = Outcome::default();
@@ -122,8 +120,8 @@ async fn dismantle(store: &dyn Store, catalog: &Catalog, id: &BackupId, folder: 
 async fn void(store: &dyn Store, signature: &Key) -> Result<()> {
     let mut tries = 0..TRIES;
     loop {
-        match store.put_once(signature, body(VOID)).await {
-            Ok(_) => return Ok(()),
+        match trust::void(store, signature).await {
+            Ok(()) => return Ok(()),
             Err(error @ StoreError::AlreadyExists { .. }) => match place(store, signature).await? {
                 // A backup is being committed in this moment after all.
                 Place::Signature => return Err(error.into()),
@@ -135,23 +133,6 @@ async fn void(store: &dyn Store, signature: &Key) -> Result<()> {
             },
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// What is where a signature belongs.
-#[derive(PartialEq, Eq)]
-enum Place {
-    Free,
-    Void,
-    Signature,
-}
-
-async fn place(store: &dyn Store, signature: &Key) -> Result<Place> {
-    match read_small(store, signature).await {
-        Ok(bytes) if bytes == VOID.as_bytes() => Ok(Place::Void),
-        Ok(_) | Err(Error::Document { .. }) => Ok(Place::Signature),
-        Err(Error::Store(StoreError::NotFound { .. })) => Ok(Place::Free),
-        Err(error) => Err(error),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use lifeboat_model::{BackupId, RetentionPolicy};
+use lifeboat_model::{BackupId, Manifest, Reason, RetentionPolicy};
 use lifeboat_store::{Incomplete, Key, Listed, Prefix, Protection, Store, StoreError};
 
 use super::plan::{Known, Lock, Verdict, plan};
@@ -17,10 +17,29 @@ use crate::layout;
 /// Questions to the store at a time.
 const CONCURRENCY: usize = 16;
 
+/// Whose backups a policy is for. The others stay, and count for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the cluster's.
+    #[default]
+    All,
+    /// Those that a schedule of that name took.
+    Schedule(String),
+}
+
+impl Scope {
+    fn covers(&self, manifest: &Manifest) -> bool {
+        match self {
+            Self::All => true,
+            Self::Schedule(name) => matches!(&manifest.reason, Reason::Schedule(theirs) if theirs == name),
+        }
+    }
+}
+
 /// What a prune would do.
 #[derive(Debug)]
 pub struct Prune {
-    /// Every backup that can be believed, newest first.
+    /// Every backup of the scope that can be believed, newest first.
     pub verdicts: Vec<Verdict>,
     /// What has a manifest that cannot be believed. It stays, and counts for nothing.
     pub problems: Vec<Problem>,
@@ -34,6 +53,8 @@ pub struct Prune {
     pub uploads_unknown: Option<String>,
     /// The bucket has versions: what is removed stays there as old versions.
     pub versioned: bool,
+    /// Whose backups were looked at.
+    pub(super) scope: Scope,
     /// What lies in each folder.
     pub(super) folders: BTreeMap<BackupId, Folder>,
 }
@@ -99,11 +120,19 @@ struct Contents {
     newest: Timestamp,
 }
 
-/// Finds out what a prune would do.
+/// Finds out what a prune of all backups would do.
 ///
 /// # Errors
 /// When the store cannot be read. What cannot be believed is kept and told, and no error.
 pub async fn survey(catalog: &Catalog, policy: &RetentionPolicy) -> Result<Prune> {
+    survey_of(catalog, policy, Scope::All).await
+}
+
+/// Finds out what a prune of some backups would do. What unfinished backups have left goes, whoever took them.
+///
+/// # Errors
+/// As [`survey`].
+pub async fn survey_of(catalog: &Catalog, policy: &RetentionPolicy, scope: Scope) -> Result<Prune> {
     let context = catalog.context();
     let (store, cluster) = (context.store.as_ref(), &context.cluster);
     let listing = catalog.list().await?;
@@ -113,8 +142,9 @@ pub async fn survey(catalog: &Catalog, policy: &RetentionPolicy) -> Result<Prune
     let Contents { folders, newest } = contents(store, &whole, &layout::backups(cluster)?).await?;
     let now = context.clock.now();
 
+    let covered = listing.backups.iter().filter(|entry| scope.covers(&entry.manifest));
     let mut known: Vec<Known> =
-        listing.backups.iter().filter_map(|entry| judged(entry, &history, folders.get(&entry.manifest.id)?)).collect();
+        covered.filter_map(|entry| judged(entry, &history, folders.get(&entry.manifest.id)?)).collect();
     let doomed: Vec<BackupId> =
         plan(&known, policy, now).into_iter().filter(|v| !v.keeps()).map(|v| v.backup.id).collect();
     let mut versioned = false;
@@ -135,6 +165,7 @@ pub async fn survey(catalog: &Catalog, policy: &RetentionPolicy) -> Result<Prune
         uploads,
         uploads_unknown,
         versioned,
+        scope,
         folders,
     })
 }
