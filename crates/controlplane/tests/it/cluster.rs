@@ -44,7 +44,7 @@ async fn a_ready_control_plane_does_what_a_clusters_does() {
 
     // Custom resources.
     cluster.kubectl(&["apply", "-f", &write(&cluster, "crd.json", CRD)]);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd/boats.example.dev", "--timeout=30s"]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/boats.example.dev", "--timeout=180s"]);
     let boat = r#"{"apiVersion": "example.dev/v1", "kind": "Boat", "metadata": {"name": "dinghy"}, "oars": 2}"#;
     let boat = write(&cluster, "boat.json", boat);
     // Discovery learns of a new kind a moment after it is established.
@@ -145,7 +145,7 @@ async fn three_members_outlive_one() {
     let mut others = access.clone();
     others.endpoints.remove(1);
     // If it was the leader, another must be elected first; a client waits for that.
-    assert!(etcdctl_as(&others, &["--command-timeout=30s", "get", "/boat"]).contains("afloat"));
+    assert!(etcdctl_as(&others, &["get", "/boat"]).contains("afloat"));
 
     cluster.start_etcd().await.unwrap();
     assert_eq!(healthy(&access), 3);
@@ -160,7 +160,7 @@ async fn deployments_run_on_kwok_nodes() {
         Cluster::start_with(|builder| builder.with_controller_manager().with_scheduler().with_kwok_nodes(2)).await;
     println!("with controllers and two nodes ready after {:?}", start.elapsed());
     cluster.kubectl(&["create", "deployment", "shop", "--image=shop", "--replicas=2"]);
-    cluster.kubectl(&["rollout", "status", "deployment/shop", "--timeout=60s"]);
+    cluster.kubectl(&["rollout", "status", "deployment/shop", "--timeout=180s"]);
     println!("two pods running after {:?}", start.elapsed());
     let phases = cluster.kubectl(&["get", "pods", "-l", "app=shop", "-o", "jsonpath={.items[*].status.phase}"]);
     assert_eq!(phases, "Running Running");

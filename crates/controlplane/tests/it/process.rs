@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::support::{eventually, exists, shell};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_mins(1);
 
 #[tokio::test]
 async fn an_early_end_is_noticed_at_once_and_shows_the_logs_end() {

@@ -55,6 +55,8 @@ pub(crate) fn etcdctl_as(access: &EtcdAccess, args: &[&str]) -> String {
         .arg(&access.cert_file)
         .arg("--key")
         .arg(&access.key_file)
+        // A machine may be slow; of a flag given twice the last counts.
+        .args(["--dial-timeout=60s", "--command-timeout=60s"])
         .args(args)
         .output()
         .unwrap();
