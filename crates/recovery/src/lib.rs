@@ -11,6 +11,7 @@ mod context;
 mod error;
 mod expression;
 mod layout;
+mod nearest;
 mod progress;
 #[cfg(test)]
 mod scene;

@@ -156,7 +156,7 @@ async fn pod_security(target: &Target, workloads: &BTreeSet<String>) -> Result<V
 async fn quotas(plan: &Plan, target: &Target) -> Result<Vec<Finding>> {
     let mut created: BTreeMap<(&str, u32), u64> = BTreeMap::new();
     for entry in plan.entries.iter().filter(|entry| matches!(entry.verdict, Verdict::Create { .. })) {
-        if let Some(namespace) = entry.namespace.as_deref() {
+        if let Some(namespace) = entry.namespace {
             *created.entry((namespace, entry.kind)).or_default() += 1;
         }
     }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod candidates;
+mod entries;
 mod feed;
 mod judge;
 mod owners;
@@ -24,9 +25,10 @@ mod verify;
 mod wanted;
 mod write;
 
+pub use entries::{Entries, Entry};
 pub use perform::{Options, perform, resume};
 pub use plan::{
-    Counts, Entry, Finding, Header, Live, Mode, PatchSource, Plan, PlannedKind, Settings, Span, Verdict, Withheld,
+    Counts, Finding, Header, Live, Mode, PatchSource, Plan, PlannedKind, Settings, Span, Verdict, Withheld,
 };
 pub use planning::plan;
 pub use report::{Notes, Report};

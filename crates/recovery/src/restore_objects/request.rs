@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::plan::Settings;
 use crate::error::{Error, Result};
 use crate::expression::Expression;
+use crate::nearest::did_you_mean;
 use crate::selector::Selection;
 
 /// What to restore, and how.
@@ -64,11 +65,8 @@ impl Request {
                 let words = [&kind.resource, &kind.singular].into_iter().chain(&kind.short_names).cloned();
                 words.chain([kind.kind.to_lowercase(), kind.group_resource().to_string()])
             });
-            let nearest = names
-                .filter(|name| !name.is_empty())
-                .min_by_key(|name| strsim::damerau_levenshtein(name, kind.as_str()))
-                .map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
-            return Err(Error::NoObject(format!("the backup has no resource '{}'{nearest}", kind.as_str())));
+            let hint = did_you_mean(kind.as_str(), names);
+            return Err(Error::NoObject(format!("the backup has no resource '{}'{hint}", kind.as_str())));
         }
         Ok(())
     }
