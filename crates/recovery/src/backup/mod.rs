@@ -18,8 +18,8 @@ use lifeboat_etcd::EtcdOptions;
 use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_model::{
     BackupId, BackupState, CANONICAL_VERSION, ClusterName, ClusterRecord, Coverage, EtcdRecord, FORMAT_VERSION, Gap,
-    LookupEntry, Manifest, Part, PartName, Reason, RequiredForRestore, ResourceCoverage, ResourcesConfig,
-    ResourcesRecord, SignedDocument,
+    GroupResource, LookupEntry, Manifest, Part, PartName, Reason, RequiredForRestore, ResourceCoverage,
+    ResourcesConfig, ResourcesRecord, SignedDocument,
 };
 use lifeboat_store::{Key, Store, StoreError, body};
 use serde::Serialize;
@@ -236,14 +236,16 @@ struct Objects {
     lookup: Vec<LookupEntry>,
     resources: Vec<ResourceCoverage>,
     gaps: Vec<Gap>,
+    /// What the configuration leaves out of what is served.
+    left_out: Vec<GroupResource>,
 }
 
 impl Objects {
     fn absent(reason: String, gap: bool) -> Self {
         let gaps =
             if gap { vec![Gap { resource: "resources".to_owned(), reason: reason.clone() }] } else { Vec::new() };
-        let (parts, lookup, resources) = Default::default();
-        Self { record: ResourcesRecord::Absent { reason }, parts, lookup, resources, gaps }
+        let (parts, lookup, resources, left_out) = Default::default();
+        Self { record: ResourcesRecord::Absent { reason }, parts, lookup, resources, gaps, left_out }
     }
 }
 
@@ -284,10 +286,12 @@ impl Captured {
 async fn describe(shared: &Shared, request: &Request, catalog: &Catalog, captured: Captured) -> Result<Outcome> {
     let gaps: Vec<Gap> = captured.gaps().cloned().collect();
     let Captured { api, etcd, objects } = captured;
+    // Where nobody could say what is served, what is excluded by name is known all the same.
+    let excluded = if objects.left_out.is_empty() { request.resources.exclude.clone() } else { objects.left_out };
     let coverage = Coverage {
         resources: objects.resources,
         gaps,
-        excluded: request.resources.exclude.clone(),
+        excluded,
         etcd_keys: etcd.keys,
         encryption_at_rest: etcd.encryption,
     };
