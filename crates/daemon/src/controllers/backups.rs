@@ -9,10 +9,10 @@ use futures::FutureExt as _;
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _};
 use lifeboat_model::{BackupId, BackupPhase, BackupStatus, Condition, set_condition, settled};
-use lifeboat_recovery::{BackupRef, Catalog, Class, chain};
+use lifeboat_recovery::{BackupRef, Catalog, Class, Context, Error, chain};
 use tokio::sync::oneshot;
 
-use super::driver::{Failure, Guarded, drive, write_status};
+use super::driver::{Failure, Guarded, apart, drive, write_status};
 use super::notes::Gravity;
 use super::shown::Shown;
 use super::{RESTORED, Shared, invalid, is_restored, observed};
@@ -113,9 +113,8 @@ fn running(object: &Object, mut status: BackupStatus, id: BackupId, now: Timesta
 async fn settle(shared: &Shared, object: &Object, status: BackupStatus) -> Result<(), Failure> {
     let lost = "the daemon that took it ended before it was in the store";
     let Some(id) = &status.id else { return fail(shared, object, status, "Interrupted", lost).await };
-    let catalog = Catalog::open(shared.options.context.clone()).await?;
-    match catalog.get(&BackupRef::Id(id.to_string())).await {
-        Ok(found) => finish(shared, object, &status, &Shown::manifest(found.manifest(), false)).await,
+    match find(shared.options.context.clone(), id.clone()).await? {
+        Ok(found) => finish(shared, object, &status, &found).await,
         Err(error) if error.class() == Class::NotFound => fail(shared, object, status, "Interrupted", lost).await,
         Err(error) if error.class() == Class::Integrity => {
             fail(shared, object, status, "Untrusted", &chain(&error)).await
@@ -124,11 +123,24 @@ async fn settle(shared: &Shared, object: &Object, status: BackupStatus) -> Resul
     }
 }
 
+/// A backup, as the store has it.
+pub(super) async fn find(context: Context, id: BackupId) -> Result<Result<Shown, Error>, Failure> {
+    let found = apart(async move || {
+        let catalog = Catalog::open(context).await?;
+        let backup = catalog.get(&BackupRef::Id(id.to_string())).await?;
+        Ok(Shown::manifest(backup.manifest(), false))
+    });
+    found.await
+}
+
 async fn finish(shared: &Shared, object: &Object, before: &BackupStatus, shown: &Shown) -> Result<(), Failure> {
     let status = shown.status(object.meta().generation, Some(before));
     let object = write_status(&shared.api::<Backup>(), object, &status).await?;
     let gravity = if status.phase == BackupPhase::Complete { Gravity::Normal } else { Gravity::Warning };
-    shared.notes.tell(&object, gravity, &status.phase.to_string(), &format!("backup {} is in the store", shown.id)).await;
+    shared
+        .notes
+        .tell(&object, gravity, &status.phase.to_string(), &format!("backup {} is in the store", shown.id))
+        .await;
     Ok(())
 }
 

@@ -7,14 +7,17 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use futures::{StreamExt as _, stream};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
-use kube::{Resource as _, ResourceExt as _};
+use kube::core::DeserializeGuard;
+use kube::{Client, Resource as _, ResourceExt as _};
 use lifeboat_model::{BackupId, BackupPhase, BackupSpec, BackupStatus, Condition, set_condition};
-use lifeboat_recovery::{BackupRef, Catalog, Class, chain};
+use lifeboat_recovery::{Catalog, Class, Context, Error, chain};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::backups::find;
 use super::driver::{Failure, Guarded, MANAGER, PAGE, write_status};
 use super::shown::Shown;
 use super::{Shared, observed};
@@ -78,18 +81,14 @@ struct Seen {
 }
 
 async fn synchronise(shared: &Shared) -> Result<(), Failure> {
-    let catalog = Catalog::open(shared.options.context.clone()).await?;
-    let listing = catalog.list().await?;
-    let shown = listing.backups.iter().map(Shown::entry).chain(listing.problems.iter().map(Shown::problem));
-    let wanted: BTreeMap<BackupId, Shown> = shown.map(|shown| (shown.id.clone(), shown)).collect();
-    drop(listing);
+    let wanted = listed(shared.options.context.clone()).await?;
     let api = shared.api::<Backup>();
     let mut seen = Seen::default();
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let objects = api.list(&page).await?;
         for object in &objects.items {
-            match look(shared, &catalog, &api, object, &wanted, &mut seen).await {
+            match look(shared, &api, object, &wanted, &mut seen).await {
                 // Whoever changed it meanwhile looks after it.
                 Err(failure) if failure.is_stale() => {}
                 looked => looked?,
@@ -104,18 +103,28 @@ async fn synchronise(shared: &Shared) -> Result<(), Failure> {
     for (id, uid) in doubled {
         delete(&api, &name(id), uid).await?;
     }
-    let missing = wanted.values().filter(|shown| !seen.asked.contains(&shown.id) && !seen.showing.contains_key(&shown.id));
-    let mut created = stream::iter(missing).map(|shown| create(shared, &api, shown)).buffer_unordered(CONCURRENCY);
+    let missing =
+        wanted.into_values().filter(|shown| !seen.asked.contains(&shown.id) && !seen.showing.contains_key(&shown.id));
+    let mut created = stream::iter(missing).map(|shown| create(shared.client().clone(), shared.options.namespace.clone(), shown)).buffer_unordered(CONCURRENCY);
     while let Some(result) = created.next().await {
         result?;
     }
     Ok(())
 }
 
+/// What the store has.
+fn listed(context: Context) -> BoxFuture<'static, Result<BTreeMap<BackupId, Shown>, Error>> {
+    async move {
+        let listing = Catalog::open(context).await?.list().await?;
+        let shown = listing.backups.iter().map(Shown::entry).chain(listing.problems.iter().map(Shown::problem));
+        Ok(shown.map(|shown| (shown.id.clone(), shown)).collect())
+    }
+    .boxed()
+}
+
 /// Brings one object up to what the store has.
 async fn look(
     shared: &Shared,
-    catalog: &Catalog,
     api: &Api<Object>,
     object: &Object,
     wanted: &BTreeMap<BackupId, Shown>,
@@ -138,7 +147,7 @@ async fn look(
         (BackupPhase::Pending | BackupPhase::Running, _) => Ok(()),
         (_, Some(shown)) => show(api, object, shown, &status).await,
         (BackupPhase::Failed | BackupPhase::Removed, None) => Ok(()),
-        (_, None) => removed(shared, catalog, api, object, id, status.clone()).await,
+        (_, None) => removed(shared, api, object, id, status.clone()).await,
     }
 }
 
@@ -151,13 +160,12 @@ async fn show(api: &Api<Object>, object: &Object, shown: &Shown, status: &Backup
 /// Notes that a backup is gone, once the store has said so: it may have come after the catalog was read.
 async fn removed(
     shared: &Shared,
-    catalog: &Catalog,
     api: &Api<Object>,
     object: &Object,
     id: &BackupId,
     mut status: BackupStatus,
 ) -> Result<(), Failure> {
-    match catalog.get(&BackupRef::Id(id.to_string())).await {
+    match find(shared.options.context.clone(), id.clone()).await? {
         Err(error) if error.class() == Class::NotFound => {}
         Err(error) => return Err(error.into()),
         Ok(_) => return Ok(()),
@@ -183,18 +191,22 @@ fn name(id: &BackupId) -> String {
     id.as_str().to_ascii_lowercase()
 }
 
-async fn create(shared: &Shared, api: &Api<Object>, shown: &Shown) -> Result<(), Failure> {
-    let spec = BackupSpec { id: Some(shown.id.clone()), ..BackupSpec::default() };
-    let object = Backup::new(&name(&shown.id), BackupDocument(spec));
-    let plain: Api<Backup> = Api::namespaced(shared.client().clone(), &shared.options.namespace);
-    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let created = match plain.create(&parameters, &object).await.map_err(Failure::from) {
-        // Somebody made it meanwhile: the next look finds it.
-        Err(failure) if failure.is_stale() => return Ok(()),
-        created => created?,
-    };
-    match show(api, &kube::core::DeserializeGuard(Ok(created)), shown, &BackupStatus::default()).await {
-        Err(failure) if failure.is_stale() => Ok(()),
-        shown => shown,
+fn create(client: Client, namespace: String, shown: Shown) -> BoxFuture<'static, Result<(), Failure>> {
+    async move {
+        let spec = BackupSpec { id: Some(shown.id.clone()), ..BackupSpec::default() };
+        let object = Backup::new(&name(&shown.id), BackupDocument(spec));
+        let plain: Api<Backup> = Api::namespaced(client.clone(), &namespace);
+        let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+        let created = match plain.create(&parameters, &object).await.map_err(Failure::from) {
+            // Somebody made it meanwhile: the next look finds it.
+            Err(failure) if failure.is_stale() => return Ok(()),
+            created => created?,
+        };
+        let (api, created) = (Api::namespaced(client, &namespace), DeserializeGuard(Ok(created)));
+        match show(&api, &created, &shown, &BackupStatus::default()).await {
+            Err(failure) if failure.is_stale() => Ok(()),
+            shown => shown,
+        }
     }
+    .boxed()
 }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use kube::{Resource as _, ResourceExt as _};
-use lifeboat_model::{
-    Condition, DrillPhaseSeconds, DrillSpec, DrillStage, DrillStatus, Tier, set_condition, settled,
-};
+use lifeboat_model::{Condition, DrillPhaseSeconds, DrillSpec, DrillStage, DrillStatus, Tier, set_condition, settled};
 use lifeboat_recovery::{BackupRef, drill};
 use tokio::sync::oneshot;
 
@@ -22,10 +20,15 @@ const WAITING: u16 = 4;
 type Object = Guarded<Drill>;
 
 pub(super) async fn run(shared: &Arc<Shared>) {
-    drive(shared.api::<Drill>(), |_| true, WAITING, |object, _| {
-        let shared = Arc::clone(shared);
-        async move { step(&shared, &object).await }.boxed()
-    })
+    drive(
+        shared.api::<Drill>(),
+        |_| true,
+        WAITING,
+        |object, _| {
+            let shared = Arc::clone(shared);
+            async move { step(&shared, &object).await }.boxed()
+        },
+    )
     .await;
 }
 
@@ -96,7 +99,9 @@ async fn finish(
     let codes: Vec<&str> = outcome.codes.iter().map(|code| code.name()).collect();
     let (reason, message) = match (outcome.passed, outcome.restores) {
         (true, _) => ("Passed", "the backup restores, and every target was met".to_owned()),
-        (false, true) => ("TargetMissed", format!("the backup restores, and targets were missed: {}", codes.join(", "))),
+        (false, true) => {
+            ("TargetMissed", format!("the backup restores, and targets were missed: {}", codes.join(", ")))
+        }
         (false, false) => ("DoesNotRestore", format!("the backup does not restore: {}", codes.join(", "))),
     };
     for (kind, holds) in [("Complete", true), ("Passed", outcome.passed)] {

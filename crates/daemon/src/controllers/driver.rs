@@ -16,6 +16,9 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 
 /// Who writes, as `managedFields` have it.
 pub(super) const MANAGER: &str = "lifeboat-daemon";
@@ -70,6 +73,20 @@ impl Failure {
         let Self::Api(error) = self else { return false };
         matches!(&**error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
     }
+}
+
+/// Does work on a thread of its own, whose futures need not go from one thread to another. It is broken off when this is
+/// dropped.
+pub(super) async fn apart<T, Work>(work: impl FnOnce() -> Work + Send + 'static) -> Result<T, Failure>
+where
+    T: Send + 'static,
+    Work: Future<Output = T>,
+{
+    let cancel = CancellationToken::new();
+    let _broken_off = cancel.clone().drop_guard();
+    let handle = Handle::current();
+    let done = spawn_blocking(move || handle.block_on(cancel.run_until_cancelled(Box::pin(work())))).await;
+    done.ok().flatten().ok_or(Failure::Busy)
 }
 
 /// Reconciles the wanted objects of a kind until it is dropped. `concurrency` of them at a time, and each by one at a time.

@@ -7,13 +7,15 @@
 
 mod backups;
 mod catalog;
-mod driver;
 mod drills;
+mod driver;
 mod identity;
 mod notes;
 mod restores;
 mod schedules;
 mod shown;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -17,8 +17,8 @@ use lifeboat_model::{
     Approval, Condition, MAX_FAILURES, RestoreFailure, RestorePhase, RestoreReport, RestoreSpec, RestoreStatus,
     set_condition, settled,
 };
-use lifeboat_recovery::restore_objects::{self, Concurrency, Options, Plan, Report};
-use lifeboat_recovery::{OpenBackup, Track, chain};
+use lifeboat_recovery::chain;
+use lifeboat_recovery::restore_objects::{Concurrency, Options, Plan, Report};
 use tokio::time::interval;
 
 use super::driver::{Failure, Guarded, drive, write_status};
@@ -34,10 +34,15 @@ const LOOK: Duration = Duration::from_secs(1);
 type Object = Guarded<Restore>;
 
 pub(super) async fn run(shared: &Arc<Shared>) {
-    drive(shared.api::<Restore>(), |_| true, AT_A_TIME, |object, store| {
-        let shared = Arc::clone(shared);
-        async move { step(&shared, &object, &store).await }.boxed()
-    })
+    drive(
+        shared.api::<Restore>(),
+        |_| true,
+        AT_A_TIME,
+        |object, store| {
+            let shared = Arc::clone(shared);
+            async move { step(&shared, &object, &store).await }.boxed()
+        },
+    )
     .await;
 }
 
@@ -94,10 +99,13 @@ async fn advance(
         return block(shared, object, status, &prepared.plan).await;
     }
     if spec.approval == Approval::Auto || spec.approve == Some(hash) {
-        return Box::pin(perform(shared, object, spec, status, &prepared.open, prepared.plan, store)).await;
+        return Box::pin(perform(shared, object, spec, status, prepared, store)).await;
     }
     if before.is_some() {
-        shared.notes.tell(object, Gravity::Warning, "PlanChanged", "the plan is another one now, to be approved anew").await;
+        shared
+            .notes
+            .tell(object, Gravity::Warning, "PlanChanged", "the plan is another one now, to be approved anew")
+            .await;
     }
     wait(shared, object, spec, status).await
 }
@@ -152,8 +160,7 @@ async fn perform(
     object: &Object,
     spec: &RestoreSpec,
     mut status: RestoreStatus,
-    open: &OpenBackup,
-    plan: Plan,
+    prepared: plan::Prepared,
     store: &Store<Object>,
 ) -> Result<(), Failure> {
     let now = shared.now();
@@ -180,10 +187,8 @@ async fn perform(
         concurrency: Concurrency::default(),
         holder: format!("{}, restore {}", shared.options.identity, object.name_any()),
     };
-    let track = Track::default();
-    let cluster = shared.options.cluster.clone();
-    let performed = tokio::select! {
-        performed = Box::pin(restore_objects::perform(open, cluster, &plan, &options, &track)) => performed,
+    let (plan, performed) = tokio::select! {
+        performed = plan::performed(prepared, shared.options.cluster.clone(), options) => performed?,
         () = gone(store, object) => {
             tracing::warn!(restore = object.name_any(), "a restore was ended by deleting its object");
             return Ok(());

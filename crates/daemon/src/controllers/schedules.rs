@@ -79,18 +79,14 @@ pub(super) async fn run(shared: &Shared) {
 
 /// Notes what an event says of a schedule; whether it says anything.
 fn note(facts: &mut HashMap<String, Facts>, event: &DaemonEvent, now: Timestamp) -> bool {
-    let mut of = |run: &Run| match &run.origin {
-        Origin::Schedule(name) => Some(facts.entry(name.clone()).or_default()),
-        Origin::Request(_) => None,
-    };
     let healthy = |holds: bool, reason, message: &str| Some(Condition::new("Healthy", holds, reason, message, now));
     match event {
         DaemonEvent::BackupStarted { run, .. } => {
-            let Some(facts) = of(run) else { return false };
+            let Some(facts) = of(facts, run) else { return false };
             facts.last_run = Some(settled(now));
         }
         DaemonEvent::BackupFinished { run, backup, .. } => {
-            let Some(facts) = of(run) else { return false };
+            let Some(facts) = of(facts, run) else { return false };
             match backup.state {
                 BackupState::Complete => {
                     facts.last_success = Some(settled(backup.started));
@@ -103,7 +99,7 @@ fn note(facts: &mut HashMap<String, Facts>, event: &DaemonEvent, now: Timestamp)
             }
         }
         DaemonEvent::BackupFailed { run, error, retry, .. } => {
-            let Some(facts) = of(run) else { return false };
+            let Some(facts) = of(facts, run) else { return false };
             let reason = if retry.is_some() { "Retrying" } else { "Failed" };
             facts.health = healthy(false, reason, error);
         }
@@ -120,6 +116,14 @@ fn note(facts: &mut HashMap<String, Facts>, event: &DaemonEvent, now: Timestamp)
         _ => return false,
     }
     true
+}
+
+/// What is known of the schedule that a run is of.
+fn of<'a>(facts: &'a mut HashMap<String, Facts>, run: &Run) -> Option<&'a mut Facts> {
+    match &run.origin {
+        Origin::Schedule(name) => Some(facts.entry(name.clone()).or_default()),
+        Origin::Request(_) => None,
+    }
 }
 
 /// Hands over what is in force, and writes the statuses that are not as they should be.

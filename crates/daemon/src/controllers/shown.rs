@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use lifeboat_model::{
-    BackupId, BackupPhase, BackupStatus, Condition, Manifest, MAX_GAPS, Reason, ReportedGap, set_condition, settled,
+    BackupId, BackupPhase, BackupStatus, Condition, MAX_GAPS, Manifest, Reason, ReportedGap, set_condition, settled,
 };
 use lifeboat_recovery::{Entry, Problem, chain};
 
@@ -111,7 +111,12 @@ impl Shown {
                 condition("Failed", false, "Stored", ""),
             ],
             BackupPhase::Partial => [
-                condition("Complete", false, "Partial", "something that was expected is missing: its coverage says what"),
+                condition(
+                    "Complete",
+                    false,
+                    "Partial",
+                    "something that was expected is missing: its coverage says what",
+                ),
                 condition("Failed", false, "Stored", ""),
             ],
             _ => [condition("Complete", false, "Untrusted", problem), condition("Failed", true, "Untrusted", problem)],

@@ -15,9 +15,6 @@ use serde_json::Value;
 
 pub use permissions::{PERMISSIONS, Permission};
 
-/// The only version yet.
-pub(crate) const API_VERSION: &str = "lifeboat.dev/v1alpha1";
-
 /// A schedule, as an object of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[serde(transparent)]

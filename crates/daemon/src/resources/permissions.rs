@@ -34,12 +34,7 @@ pub const PERMISSIONS: &[Permission] = &[
         verbs: &["list", "watch"],
         purpose: "drills that are asked for",
     },
-    Permission {
-        group: "lifeboat.dev",
-        resource: "drills/status",
-        verbs: &["patch"],
-        purpose: "what came of a drill",
-    },
+    Permission { group: "lifeboat.dev", resource: "drills/status", verbs: &["patch"], purpose: "what came of a drill" },
     Permission {
         group: "lifeboat.dev",
         resource: "restores",

@@ -1,12 +1,15 @@
 //! From the object to a plan, and from a plan to the status.
 
+use lifeboat_kubernetes::Cluster;
 use lifeboat_model::{
     BackupId, MAX_PLANNED, PlanCounts, PlanFinding, ResourceArg, RestoreFailure, RestoreMode, RestorePlan, RestoreSpec,
 };
-use lifeboat_recovery::restore_objects::{Concurrency, Mode, PatchSource, Plan, Request, Settings, plan};
+use lifeboat_recovery::restore_objects::{
+    Concurrency, Mode, Options, PatchSource, Plan, Report, Request, Settings, perform, plan,
+};
 use lifeboat_recovery::{BackupRef, Catalog, Class, Error, Expression, OpenBackup, Selection, Track, chain};
 
-use super::super::driver::Failure;
+use super::super::driver::{Failure, apart};
 use super::super::{Shared, identity};
 
 /// The findings of preflight that a status shows, at most.
@@ -38,18 +41,31 @@ pub(super) async fn prepare(
         Ok(wanted) => wanted,
         Err(problem) => return Ok(Err(problem)),
     };
-    let planned = async {
-        let catalog = Catalog::open(shared.options.context.clone()).await?;
+    let (context, cluster) = (shared.options.context.clone(), shared.options.cluster.clone());
+    let planned = apart(async move || {
+        let catalog = Catalog::open(context).await?;
         let open = OpenBackup::open(catalog.get(&wanted).await?, identities).await?;
-        let (cluster, track) = (shared.options.cluster.clone(), Track::default());
-        let plan = plan(&open, cluster, &request, Concurrency::default(), &track).await?;
+        let plan = plan(&open, cluster, &request, Concurrency::default(), &Track::default()).await?;
         Ok::<_, Error>(Prepared { open, plan })
-    };
-    match Box::pin(planned).await {
+    });
+    match planned.await? {
         Ok(prepared) => Ok(Ok(prepared)),
         Err(error) if passes(&error) => Err(error.into()),
         Err(error) => Ok(Err(chain(&error))),
     }
+}
+
+/// Performs a plan, and gives it back with what came of it.
+pub(super) async fn performed(
+    Prepared { open, plan }: Prepared,
+    cluster: Cluster,
+    options: Options,
+) -> Result<(Plan, Result<Report, Error>), Failure> {
+    let performed = apart(async move || {
+        let report = perform(&open, cluster, &plan, &options, &Track::default()).await;
+        (plan, report)
+    });
+    performed.await
 }
 
 /// Whether the same may succeed later without a change of the object.
