@@ -23,6 +23,7 @@ mod schedule;
 mod signed;
 mod tree;
 mod yaml;
+mod yaml_tree;
 
 pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
 pub use claim::Claim;
@@ -51,4 +52,5 @@ pub use retention::{Age, AgeError, RetentionPolicy};
 pub use schedule::{ConcurrencyPolicy, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill};
 pub use signed::SignedDocument;
 pub use tree::{FieldChange, FieldPath, differences};
-pub use yaml::{YamlError, parse_yaml};
+pub use yaml::{YamlError, nearest, parse_yaml};
+pub use yaml_tree::{YamlKind, YamlMember, YamlNode, YamlPlace, parse_yaml_tree};

@@ -8,10 +8,16 @@
 mod action;
 mod approval;
 mod builtin;
+mod document;
+mod engine;
+mod event;
+mod expression;
 mod journal;
+mod load;
 mod outcome;
 mod period;
 mod plan;
+mod playbook;
 mod record;
 mod registry;
 mod report;
@@ -22,13 +28,22 @@ pub use action::{
     Statement, StepContext, StepPlan, Undo, Writes,
 };
 pub use builtin::{Approve, Assert, Report, WaitTime, add_builtin};
+pub use document::{
+    ApprovalSpec, BlastRadiusSpec, ConflictPolicy, EventSource, FailurePolicy, GuardsSpec, InputSpec, InputType,
+    PlaybookDocument, PlaybookKind, PlaybookMetadata, PlaybookSpec, PlaybookVersion, RateLimitSpec, RetrySpec,
+    StepSpec, TimeoutPolicy, TriggerSpec,
+};
+pub use engine::{Engine, EngineError};
+pub use event::{Event, EventTarget, Triggered};
 pub use journal::{
-    DirectoryJournals, Entry, InverseRecord, JournalError, JournalFile, Journals, Line, Observer, Sources,
+    Claim, DirectoryJournals, Entry, InverseRecord, JournalError, JournalFile, Journals, Line, Observer, Sources,
     StorageError, Stored, WriteOutcome,
 };
+pub use load::{Library, LoadErrors, MAX_PLAYBOOK_BYTES, load};
 pub use outcome::{Outcome, Proof};
 pub use period::{Period, PeriodError};
 pub use plan::{Plan, Planned, PlannedStep, Request};
+pub use playbook::Playbook;
 pub use record::{Approval, Moment, Rollback, RunRecord, StepRecord, UndoRecord, Verified, WriteRecord, verify};
 pub use registry::{Manual, Registry, RegistryError};
 pub use report::markdown;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::journal::{self, Entry, InverseRecord, JournalError, Line, WriteOutcome};
-use crate::{Identity, ObjectRef, Outcome, Plan, Proof, Request, RunId, Sources, StepPlan};
+use crate::{Identity, ObjectRef, Outcome, Plan, Proof, RunId, Sources, StepPlan};
 
 /// A run, as its journal has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,8 +18,6 @@ pub struct RunRecord {
     pub run: RunId,
     /// The playbook.
     pub playbook: String,
-    /// Who asked, and for what.
-    pub request: Request,
     /// What was shown.
     pub plan: Plan,
     /// The texts that it is made of.
@@ -32,6 +30,8 @@ pub struct RunRecord {
     pub outcome: Option<Outcome>,
     /// Who agreed, and to what.
     pub approvals: Vec<Approval>,
+    /// Why it was denied as a whole, if it was.
+    pub refused: Option<String>,
     /// When it was cancelled.
     pub cancelled: Option<Timestamp>,
     /// When it went on after a kill, and by whom.
@@ -184,22 +184,22 @@ impl RunRecord {
 
     /// A run of which there is the first line only.
     pub(crate) fn begin(line: &Line) -> Result<Self, JournalError> {
-        let Entry::Began { format, run, sources, request, plan } = &line.entry else {
+        let Entry::Began { format, sources, plan } = &line.entry else {
             return Err(senseless("the first line does not begin a run"));
         };
         if *format != journal::FORMAT {
             return Err(senseless(&format!("its form has version {format}, and {} is known", journal::FORMAT)));
         }
         Ok(Self {
-            run: run.clone(),
+            run: plan.run.clone(),
             playbook: plan.playbook.clone(),
-            request: request.clone(),
             plan: plan.as_ref().clone(),
             sources: sources.clone(),
             began: line.at,
             ended: None,
             outcome: None,
             approvals: Vec::new(),
+            refused: None,
             cancelled: None,
             resumed: Vec::new(),
             steps: Vec::new(),
@@ -221,6 +221,7 @@ impl RunRecord {
             Entry::Began { .. } if line.seq == 0 => {}
             Entry::Began { .. } => return Err(senseless("a run begins twice")),
             Entry::Approved { hash, by } => self.approvals.push(Approval { at, hash: *hash, by: by.clone() }),
+            Entry::Refused { reason } => self.refused = Some(reason.clone()),
             Entry::Cancelled => self.cancelled = Some(at),
             Entry::Resumed { by } => self.resumed.push(Moment { at, by: by.clone() }),
             Entry::Ended { outcome } => (self.ended, self.outcome) = (Some(at), Some(*outcome)),

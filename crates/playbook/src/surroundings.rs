@@ -30,6 +30,11 @@ impl RunId {
         Self(BackupId::new(now, random))
     }
 
+    /// When it says that it was begun.
+    pub fn started(&self) -> Option<Timestamp> {
+        self.0.started()
+    }
+
     /// The id as text, safe as the name of a file.
     pub fn as_str(&self) -> &str {
         self.0.as_str()

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use lifeboat_model::Digest;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::approval::{self, Question};
@@ -22,6 +23,8 @@ pub struct StepContext {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) approver: Arc<dyn Approver>,
     pub(crate) cancel: CancellationToken,
+    /// When the step's time is over.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl StepContext {
@@ -66,11 +69,17 @@ impl StepContext {
     /// Asks people other than the requester, and waits until enough agreed.
     ///
     /// # Errors
-    /// `Denied` when one said no, or nobody can be asked.
+    /// `Denied` when one said no, nobody can be asked, or the step's time is over.
     pub async fn approval(&self, text: &str, quorum: u32) -> Result<Vec<Identity>, ActionError> {
         let hash = Digest::of(format!("{}\n{}\n{text}", self.hash, self.step).as_bytes());
         let question = Question { run: &self.run, hash, text, quorum, requester: &self.requester };
-        approval::collect(self.approver.as_ref(), &question).await
+        let answers = approval::collect(self.approver.as_ref(), &question);
+        match self.deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, answers)
+                .await
+                .unwrap_or_else(|_| Err(ActionError::denied("not enough people answered in time"))),
+            None => answers.await,
+        }
     }
 }
 

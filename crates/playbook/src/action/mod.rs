@@ -40,7 +40,8 @@ pub struct Statement {
     pub undo: Undo,
     /// Whether `apply` may be called again after it was broken off.
     pub repeat: Repeat,
-    /// A step that uses it, as YAML: a list with one item. It is checked when the action is registered.
+    /// Steps that use it, as YAML: a list. [`Registry::check_examples`](crate::Registry::check_examples) loads it, with
+    /// `inputs.namespace` and `inputs.name` given.
     pub example: &'static str,
 }
 

@@ -7,11 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use lifeboat_model::Digest;
 
-use super::{JournalFile, Journals, StorageError, Stored};
+use super::{Claim, JournalFile, Journals, StorageError, Stored};
 use crate::RunId;
 
 const EXTENSION: &str = "jsonl";
+/// The folder of the keys that runs hold.
+const CLAIMS: &str = "claims";
 
 /// The longest journal that is read, in bytes.
 const MAX_JOURNAL: u64 = 1 << 30;
@@ -119,6 +122,26 @@ impl Journals for DirectoryJournals {
         .await
     }
 
+    async fn claim(&self, key: &str, run: &RunId) -> Result<Claim, StorageError> {
+        let folder = self.folder.join(CLAIMS);
+        let path = folder.join(Digest::of(key.as_bytes()).to_string());
+        let run = run.clone();
+        blocking(move || {
+            std::fs::create_dir_all(&folder).map_err(failed("making", &folder))?;
+            let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+            let mut file = file.map_err(failed("opening", &path))?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return holder(&mut file, &path).map(Claim::Held),
+                Err(TryLockError::Error(error)) => return Err(failed("locking", &path)(error)),
+            }
+            let written = file.set_len(0).and_then(|()| file.write_all(run.as_str().as_bytes()));
+            written.map_err(failed("writing", &path))?;
+            Ok(Claim::Taken(Box::new(file)))
+        })
+        .await
+    }
+
     async fn list(&self) -> Result<Vec<RunId>, StorageError> {
         let folder = self.folder.clone();
         blocking(move || {
@@ -140,6 +163,20 @@ impl Journals for DirectoryJournals {
         })
         .await
     }
+}
+
+/// The run that holds a claim. Its id is written right after the lock was taken, so it is waited for a little.
+fn holder(file: &mut File, path: &Path) -> Result<RunId, StorageError> {
+    for _ in 0..100 {
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(0)).map_err(failed("reading", path))?;
+        file.take(64).read_to_string(&mut text).map_err(failed("reading", path))?;
+        if let Ok(run) = text.parse() {
+            return Ok(run);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    Err(failed("reading", path)(io::Error::other("it does not say which run holds it")))
 }
 
 struct HeldFile {

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Identity, ObjectRef, Outcome, Plan, Proof, Request, RunId};
+use crate::{Identity, ObjectRef, Outcome, Plan, Proof};
 
 /// Version of the journal's form.
 pub(crate) const FORMAT: u32 = 1;
@@ -21,12 +21,8 @@ pub enum Entry {
     Began {
         /// Version of the form.
         format: u32,
-        /// The run.
-        run: RunId,
         /// The playbook and those that it calls, as they were read: a resume does not look at the files again.
         sources: Sources,
-        /// Who asked, and for what.
-        request: Request,
         /// What was shown.
         plan: Box<Plan>,
     },
@@ -36,6 +32,11 @@ pub enum Entry {
         hash: Digest,
         /// Who.
         by: Vec<Identity>,
+    },
+    /// The run as a whole was denied: by a guard, by people, or because the plan is not true any more.
+    Refused {
+        /// Why.
+        reason: String,
     },
     /// A step could be planned only now. Nothing of it is done before this is here.
     Planned {

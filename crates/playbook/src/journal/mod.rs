@@ -11,7 +11,7 @@ pub(crate) use chain::{Chain, Head, read};
 pub use directory::DirectoryJournals;
 pub(crate) use entry::FORMAT;
 pub use entry::{Entry, InverseRecord, Line, Sources, WriteOutcome};
-pub use storage::{JournalFile, Journals, StorageError, Stored};
+pub use storage::{Claim, JournalFile, Journals, StorageError, Stored};
 
 use crate::{Clock, RunRecord};
 

@@ -51,11 +51,34 @@ pub trait Journals: Send + Sync + std::fmt::Debug {
     /// `NotFound`, `TooLong`, or when it cannot be read.
     async fn read(&self, run: &RunId) -> Result<Stored, StorageError>;
 
+    /// Takes a key for a run: nobody else can have it until what is answered is dropped, or this process ends.
+    ///
+    /// # Errors
+    /// When nobody can say whether it is free.
+    async fn claim(&self, key: &str, run: &RunId) -> Result<Claim, StorageError>;
+
     /// The runs, oldest first.
     ///
     /// # Errors
     /// When they cannot be listed.
     async fn list(&self) -> Result<Vec<RunId>, StorageError>;
+}
+
+/// Whether a key was free.
+pub enum Claim {
+    /// It was, and is taken for as long as this lives.
+    Taken(Box<dyn std::any::Any + Send + Sync>),
+    /// Another run has it.
+    Held(RunId),
+}
+
+impl std::fmt::Debug for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Taken(_) => f.write_str("Taken"),
+            Self::Held(run) => f.debug_tuple("Held").field(run).finish(),
+        }
+    }
 }
 
 /// A journal as it is now.

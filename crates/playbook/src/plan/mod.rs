@@ -4,7 +4,7 @@ use lifeboat_model::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Identity, StepPlan};
+use crate::{Identity, RunId, StepPlan};
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,8 +22,12 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
+    /// The run that it would be.
+    pub run: RunId,
     /// The playbook's name.
     pub playbook: String,
+    /// What is asked for.
+    pub request: Request,
     /// Digest of its text, and of those that it calls.
     pub sources: Digest,
     /// Values of its inputs, defaults included.
@@ -34,6 +38,8 @@ pub struct Plan {
     pub denied: Vec<String>,
     /// Why other people have to agree, if they have to.
     pub approval: Vec<String>,
+    /// How many of them.
+    pub quorum: u32,
     /// The key under which only one run may be under way.
     pub concurrency: Option<String>,
     /// The canonical hash of everything that would be done. An approval quotes it.

@@ -10,7 +10,7 @@ pub fn markdown(record: &RunRecord) -> String {
     let outcome = record.outcome.map_or("not ended", |outcome| outcome.name());
     // Writing into a String cannot fail.
     let _ = writeln!(text, "- Outcome: **{outcome}**");
-    let _ = writeln!(text, "- Asked for by {} at {}", plain(&record.request.requester.0), record.began);
+    let _ = writeln!(text, "- Asked for by {} at {}", plain(&record.plan.request.requester.0), record.began);
     for step in &record.steps {
         let outcome = step.outcome.map_or("not ended", |outcome| outcome.name());
         let _ = writeln!(text, "- {} `{}` {outcome}", step.began, plain(&step.step));
