@@ -13,6 +13,7 @@ use super::preflight::Needs;
 use super::request::{Concurrency, Request};
 use super::target::Target;
 use super::wanted::{self, Wanted};
+use super::webhooks::{Asked, Webhooks};
 use super::write::is_of_all;
 use crate::error::Result;
 use crate::rules::{self, Links, Owner, SkipContext, Transforms};
@@ -43,6 +44,7 @@ pub(super) struct Judge<'a> {
     pub(super) outside: Outside,
     /// The Services of the backup, where that matters.
     pub(super) services: SkipContext,
+    pub(super) webhooks: &'a Webhooks,
 }
 
 /// What was decided.
@@ -50,18 +52,20 @@ struct Judged {
     number: u32,
     verdict: Verdict,
     early: bool,
+    /// Webhooks that would be asked about it.
+    webhooks: Vec<usize>,
 }
 
 impl Judged {
     fn new(number: u32, verdict: Verdict) -> Self {
-        Self { number, verdict, early: false }
+        Self { number, verdict, early: false, webhooks: Vec::new() }
     }
 }
 
 /// What is known of an object before the target was asked.
 enum First {
     Decided(Judged),
-    Open(Box<Wanted>),
+    Open(Box<Wanted>, Vec<usize>),
 }
 
 impl Judge<'_> {
@@ -84,7 +88,7 @@ impl Judge<'_> {
                 spans.extend(entry.source.map(|span| (number, span)));
             }
         }
-        let mut decided = Vec::new();
+        let (mut decided, mut asked) = (Vec::new(), Asked::default());
         let shared: &Candidates = candidates;
         let start = |fed: Fed| {
             progress.add_objects(1);
@@ -93,17 +97,26 @@ impl Judge<'_> {
             Ok(async move {
                 match first {
                     First::Decided(judged) => Ok(judged),
-                    First::Open(wanted) => self.second(shared, number, wanted, fed).await,
+                    First::Open(wanted, webhooks) => {
+                        let judged = self.second(shared, number, wanted, fed).await?;
+                        Ok(Judged { webhooks, ..judged })
+                    }
                 }
             })
         };
         let done = |judged: Judged| {
+            if !judged.webhooks.is_empty() {
+                let (entry, kind) = shared.get(judged.number)?;
+                let webhooks = self.webhooks.of_verdict(&judged.webhooks, kind, &judged.verdict);
+                asked.note(&webhooks, entry.namespace, kind);
+            }
             if judged.early || judged.verdict != (Verdict::Create { objection: None }) {
                 decided.push(judged);
             }
             Ok(())
         };
         Feed::of(open, spans).run(concurrency, start, done).await?;
+        needs.asked = asked;
         for judged in decided {
             candidates.objects.entries.decide(judged.number, &judged.verdict, judged.early)?;
         }
@@ -130,7 +143,8 @@ impl Judge<'_> {
         let wanted = Wanted::prepare(object, kind, entry, self.transforms, !self.live.contains_key(&fed.number))?;
         needs.observe(kind, entry, &wanted.object);
         needs.owned(&wanted.owners, &self.uids);
-        Ok(First::Open(Box::new(wanted)))
+        let webhooks = self.webhooks.of_object(kind, &wanted.object);
+        Ok(First::Open(Box::new(wanted), webhooks))
     }
 
     /// What the target says.
@@ -166,7 +180,7 @@ impl Judge<'_> {
             Verdict::Create { objection }
         };
         drop(room);
-        Ok(Judged { number, verdict, early })
+        Ok(Judged { early, ..Judged::new(number, verdict) })
     }
 
     /// Whether it is created as it is to be, and if not, why.

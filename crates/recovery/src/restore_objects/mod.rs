@@ -23,6 +23,7 @@ mod saved;
 mod target;
 mod verify;
 mod wanted;
+mod webhooks;
 mod write;
 
 pub use entries::{Entries, Entry};

@@ -13,6 +13,7 @@ use super::preflight::{self, Needs, built_in};
 use super::request::{Concurrency, Request};
 use super::target::Target;
 use super::wanted;
+use super::webhooks::Webhooks;
 use crate::error::{Error, Result};
 use crate::nearest::did_you_mean;
 use crate::rules::RULES_VERSION;
@@ -54,6 +55,7 @@ pub async fn plan(
         let known: Vec<_> = open.coverage().resources.iter().map(|known| known.resource.clone()).collect();
         patch.check_kinds(&known).map_err(|error| Error::Usage(error.to_string()))?;
     }
+    let webhooks = Webhooks::unanswered(&target).await?;
     let judge = Judge {
         request,
         target: &target,
@@ -63,6 +65,7 @@ pub async fn plan(
         namespaces: there,
         outside: Outside::default(),
         services: candidates.services(open, request).await?,
+        webhooks: &webhooks,
     };
     let mut needs = Needs::default();
     judge.judge(open, &mut candidates, concurrency, progress, &mut needs).await?;
@@ -86,7 +89,7 @@ pub async fn plan(
         Mode::Skip | Mode::Apply | Mode::Recreate => Vec::new(),
     };
     let mut plan = assemble(header, candidates, pruned, &needs.owners)?;
-    plan.header.findings = preflight::findings(&plan, &target, &needs).await?;
+    plan.header.findings = preflight::findings(&plan, &target, &mut needs, &webhooks).await?;
     Ok(plan)
 }
 

@@ -11,6 +11,7 @@ use super::entries::Entry;
 use super::plan::{Finding, Mode, Plan, PlannedKind, Verdict};
 use super::target::Target;
 use super::wanted::text;
+use super::webhooks::{Asked, Webhooks};
 use super::write::is_of_all;
 use crate::error::{Error, Result};
 
@@ -25,6 +26,10 @@ pub(super) struct Needs {
     workloads: BTreeSet<String>,
     /// The UIDs in the backup of candidates that others name as their owner.
     pub(super) owners: HashMap<UidKey, Box<str>>,
+    /// Namespaces that are restored, as they will be.
+    namespaces: BTreeMap<String, Value>,
+    /// The webhooks that would be asked.
+    pub(super) asked: Asked,
 }
 
 /// Where kinds keep the template of their pods.
@@ -52,6 +57,9 @@ impl Needs {
 
     /// Takes note of what a prepared object names.
     pub(super) fn observe(&mut self, kind: &PlannedKind, entry: Entry<'_>, object: &Value) {
+        if kind.is("", "namespaces") {
+            self.namespaces.insert(entry.name.to_owned(), object.clone());
+        }
         let mut note = |map: fn(&mut Self) -> &mut BTreeMap<String, String>, of: &Value, pointer: &str| {
             let name = text(of, pointer);
             if !name.is_empty() {
@@ -99,7 +107,12 @@ pub(super) fn built_in(group: &str, resource: &str, kind: &str, namespaced: bool
 }
 
 /// Looks for what would keep a plan from succeeding.
-pub(super) async fn findings(plan: &Plan, target: &Target, needs: &Needs) -> Result<Vec<Finding>> {
+pub(super) async fn findings(
+    plan: &Plan,
+    target: &Target,
+    needs: &mut Needs,
+    webhooks: &Webhooks,
+) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     if plan.header.backup_cluster != plan.header.target_cluster {
         let message = format!(
@@ -120,6 +133,11 @@ pub(super) async fn findings(plan: &Plan, target: &Target, needs: &Needs) -> Res
         });
         found.extend(classes(plan, target, needs).await?);
         found.extend(super::admission::findings(plan, target, &needs.workloads).await?);
+        for entry in plan.entries.iter().filter(|entry| matches!(entry.verdict, Verdict::Prune { .. })) {
+            let Some(kind) = plan.kind(entry) else { continue };
+            needs.asked.note(&webhooks.of_deletion(kind, entry.verdict), entry.namespace, kind);
+        }
+        found.extend(webhooks.findings(target, &needs.asked, &needs.namespaces).await?);
     }
     found.sort_unstable();
     found.dedup();
