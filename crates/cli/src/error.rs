@@ -108,6 +108,9 @@ pub(crate) enum Error {
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
+    /// The daemon cannot go on.
+    #[error(transparent)]
+    Daemon(lifeboat_daemon::Error),
     /// The work itself failed.
     #[error(transparent)]
     Recovery(RecoveryError),
@@ -150,6 +153,15 @@ impl From<lifeboat_kubernetes::Error> for Error {
     }
 }
 
+impl From<lifeboat_daemon::Error> for Error {
+    fn from(error: lifeboat_daemon::Error) -> Self {
+        match error {
+            lifeboat_daemon::Error::Kubernetes(error) => error.into(),
+            error => Self::Daemon(error),
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -168,13 +180,17 @@ impl Error {
             | Self::NoIdentity
             | Self::NoProgram(_)
             | Self::Key { .. }
+            | Self::Daemon(lifeboat_daemon::Error::Config(_))
             | Self::TooLarge { .. } => ExitCode::Usage,
             Self::Exists(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ExitCode::NotFound,
-            Self::Io { .. } | Self::Output(_) | Self::Form { .. } | Self::Runtime(_) | Self::Interrupted => {
-                ExitCode::Failed
-            }
+            Self::Io { .. }
+            | Self::Output(_)
+            | Self::Form { .. }
+            | Self::Runtime(_)
+            | Self::Interrupted
+            | Self::Daemon(_) => ExitCode::Failed,
             Self::Recovery(error) => error.class().into(),
         }
     }

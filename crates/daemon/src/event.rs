@@ -1,5 +1,6 @@
 //! What happens in the daemon, for those who show it, count it and tell of it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -99,6 +100,64 @@ pub enum DaemonEvent {
     },
 }
 
+impl DaemonEvent {
+    fn log(&self) {
+        match self {
+            Self::Leading(Leadership::Leader) => tracing::info!("this daemon takes the backups"),
+            Self::Leading(Leadership::Follower) => tracing::info!("this daemon takes no backups"),
+            Self::Leading(Leadership::Isolated) => {
+                tracing::warn!("the API server does not answer: backups go on without it for a while");
+            }
+            Self::Schedules(schedules) => tracing::info!(count = schedules.len(), "schedules"),
+            Self::BackupStarted { run, attempt } => tracing::info!(%run, attempt, "a backup begins"),
+            Self::BackupFinished { run, backup, took } => match backup.state {
+                BackupState::Complete => tracing::info!(%run, backup = %backup.id, ?took, "a backup is complete"),
+                BackupState::Partial => {
+                    let gaps = backup.gaps.len();
+                    tracing::error!(%run, backup = %backup.id, gaps, ?took, "a backup is partial");
+                }
+            },
+            Self::BackupFailed { run, attempt, error, retry: Some(retry) } => {
+                tracing::warn!(%run, attempt, error, %retry, "a backup failed, and is tried again");
+            }
+            Self::BackupFailed { run, attempt, error, retry: None } => {
+                tracing::error!(%run, attempt, error, "a backup failed");
+            }
+            Self::RunMissed { schedule, first, last, count, reason } => {
+                tracing::error!(schedule, %first, %last, count, ?reason, "there is no backup for what was due");
+            }
+            Self::RunLate { run, by } => tracing::warn!(%run, ?by, "a run is late"),
+            Self::PruneFinished { schedule, removed, failed } => {
+                for (backup, error) in failed {
+                    tracing::error!(schedule, %backup, error, "a backup that should go cannot be removed");
+                }
+                tracing::info!(schedule, removed = removed.len(), "old backups removed");
+            }
+            Self::PruneFailed { schedule, error } => tracing::error!(schedule, error, "old backups are not removed"),
+            Self::DrillStarted => tracing::info!("a drill begins"),
+            Self::DrillFinished(outcome) if outcome.passed => {
+                tracing::info!(drill = %outcome.id, backup = outcome.backup, "a drill has passed");
+            }
+            Self::DrillFinished(outcome) => {
+                let codes = outcome.codes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::error!(drill = %outcome.id, backup = outcome.backup, codes, "a drill has not passed");
+            }
+            Self::DrillFailed { error } => tracing::error!(error, "a drill came to no verdict"),
+            Self::Catalog(facts) => tracing::debug!(backups = facts.backups, "the catalog was read"),
+            Self::StoreFailed { error } => tracing::error!(error, "the store fails"),
+        }
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.origin {
+            Origin::Schedule(name) => write!(f, "schedule {name} at {}", self.due),
+            Origin::Request(name) => write!(f, "request {name} at {}", self.due),
+        }
+    }
+}
+
 /// What the catalog has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CatalogFacts {
@@ -191,6 +250,7 @@ impl Default for Events {
 impl Events {
     /// Tells those who listen.
     pub fn publish(&self, event: DaemonEvent) {
+        event.log();
         // That nobody listens is no failure.
         let _ = self.0.send(event);
     }

@@ -23,8 +23,15 @@ pub struct NamedSchedule {
 /// When backups are taken, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("x-kubernetes-validations" = [
+    {"rule": "self.etcd || self.objects", "message": "neither etcd nor objects would be captured"}
+]))]
 pub struct ScheduleSpec {
     /// Cron expression of five fields, as in CronJobs: `0 3 * * *`, `@hourly`.
+    #[schemars(length(max = 256), extend("x-kubernetes-validations" = [{
+        "rule": r"self.matches(r'^\s*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@=]+(\s+[^\s=]+){4})\s*$')",
+        "message": "must have five fields, or be one of @yearly, @monthly, @weekly, @daily and @hourly"
+    }]))]
     pub schedule: CronExpression,
     /// Time zone of the expression, by its name in the IANA database: `Europe/Berlin`. UTC where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,6 +104,17 @@ pub struct DaemonConfig {
     /// Whom to tell what became of the work.
     #[serde(default)]
     pub notify: NotifyConfig,
+    /// Custom resources that count: schedules, backups, restores and drills. None where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub custom_resources: Option<CustomResources>,
+}
+
+/// Where custom resources count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CustomResources {
+    /// The one namespace of them. Whoever may write them there may have everything backed up, and restored.
+    pub namespace: String,
 }
 
 /// One leader of several daemons, by a Lease.
