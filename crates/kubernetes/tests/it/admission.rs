@@ -1,5 +1,7 @@
 //! Objects that are well-formed and refused all the same, by whom, and what an identity may do.
 
+use std::time::{Duration, Instant};
+
 use lifeboat_kubernetes::{Access, Cluster, Error};
 use lifeboat_model::ResourceType;
 use lifeboat_tests::cluster::Cluster as TestCluster;
@@ -21,16 +23,25 @@ fn asking(name: &str, webhook: &str) -> Value {
     object
 }
 
-/// Creates a config map until it is refused: the API server takes up new rules of admission a moment later.
-async fn refused(cluster: &Cluster, object: &Value) -> Error {
+/// Creates an object until it is refused as expected: the API server takes up new rules of admission, new quotas and new
+/// service accounts a moment later.
+async fn refused(
+    cluster: &Cluster,
+    resource: &ResourceType,
+    namespace: &str,
+    object: &Value,
+    expected: impl Fn(&Error) -> bool,
+) -> Error {
+    let end = Instant::now() + Duration::from_mins(1);
     loop {
-        match create(cluster, &config_maps(), "default", object).await {
+        match create(cluster, resource, namespace, object).await {
             Ok(written) => {
                 let uid = parse(&written.object)["metadata"]["uid"].as_str().unwrap().to_owned();
                 let name = object["metadata"]["name"].as_str().unwrap();
-                cluster.delete(path(&config_maps(), "default", name), delete_options(&uid)).await.unwrap();
+                cluster.delete(path(resource, namespace, name), delete_options(&uid)).await.unwrap();
             }
-            Err(error) => return error,
+            Err(error) if expected(&error) => return error,
+            Err(error) => assert!(Instant::now() < end, "{error:?}"),
         }
     }
 }
@@ -47,17 +58,18 @@ async fn who_refuses_an_object_is_named() {
     );
     let webhook = Webhook::start().await;
     create(&cluster, &webhooks, "", &webhook.configuration("strict")).await.unwrap();
-    let error = refused(&cluster, &asking("a", "strict")).await;
-    assert!(matches!(&error, Error::Denied { webhook: Some(name), .. } if name == "strict.example.com"), "{error:?}");
+    let strict =
+        |error: &Error| matches!(error, Error::Denied { webhook: Some(name), .. } if name == "strict.example.com");
+    let error = refused(&cluster, &config_maps(), "default", &asking("a", "strict"), strict).await;
     assert!(error.to_string().ends_with("denied the request: not today"), "{error}");
 
     let nobody = configuration("absent", "https://localhost:1/", "");
     let mut nobody = nobody;
     nobody["webhooks"][0]["clientConfig"].as_object_mut().unwrap().remove("caBundle");
     create(&cluster, &webhooks, "", &nobody).await.unwrap();
-    let error = refused(&cluster, &asking("b", "absent")).await;
-    let name = "absent.example.com";
-    assert!(matches!(&error, Error::WebhookFailed { webhook, .. } if webhook == name), "{error:?}");
+    let failed =
+        |error: &Error| matches!(error, Error::WebhookFailed { webhook, .. } if webhook == "absent.example.com");
+    refused(&cluster, &config_maps(), "default", &asking("b", "absent"), failed).await;
     assert_eq!(get_config_map(&cluster, "b").await, None);
 
     conversion(&cluster).await;
@@ -78,7 +90,7 @@ async fn conversion(cluster: &Cluster) {
             "conversion": {"strategy": "Webhook", "webhook": {"conversionReviewVersions": ["v1"],
                 "clientConfig": {"url": "https://localhost:1/"}}}}});
     create(cluster, &definitions, "", &definition).await.unwrap();
-    let within = std::time::Duration::from_mins(1);
+    let within = Duration::from_mins(1);
     let at = path(&definitions, "", "boats.shop.example.com");
     cluster.wait_until(at, within, |found| found.is_some_and(lifeboat_kubernetes::is_established)).await.unwrap();
     let boats = resource_type("shop.example.com", "v2", "boats", "Boat");
@@ -104,11 +116,12 @@ async fn policy(cluster: &Cluster) {
         "metadata": {"name": "short"}, "spec": {"policyName": "short", "validationActions": ["Deny"]}});
     create(cluster, &policies, "", &policy).await.unwrap();
     create(cluster, &bindings, "", &binding).await.unwrap();
-    let error = refused(cluster, &config_map("long-one", "x")).await;
-    assert!(
-        matches!(&error, Error::Denied { webhook: None, message, .. } if message.contains("too long")),
-        "{error:?}"
-    );
+    refused(cluster, &config_maps(), "default", &config_map("long-one", "x"), |error| denied(error, "too long")).await;
+}
+
+/// Refused by the API server itself.
+fn denied(error: &Error, words: &str) -> bool {
+    matches!(error, Error::Denied { webhook: None, message, .. } if message.contains(words))
 }
 
 async fn quota_and_pod_security(cluster: &Cluster) {
@@ -123,9 +136,8 @@ async fn quota_and_pod_security(cluster: &Cluster) {
     // Its controller does not run here.
     read["status"] = json!({"hard": {"count/configmaps": "0"}, "used": {"count/configmaps": "0"}});
     cluster.replace_status(path(&quotas, "narrow", "none"), bytes(&read), WRITE).await.unwrap();
-    let error = create(cluster, &config_maps(), "narrow", &config_map("a", "x")).await.unwrap_err();
-    let is_of = |error: &Error, words: &str| matches!(error, Error::Denied { webhook: None, message, .. } if message.contains(words));
-    assert!(is_of(&error, "exceeded quota: none"), "{error:?}");
+    let expected = |error: &Error| denied(error, "exceeded quota: none");
+    refused(cluster, &config_maps(), "narrow", &config_map("a", "x"), expected).await;
 
     let accounts = resource_type("", "v1", "serviceaccounts", "ServiceAccount");
     let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}});
@@ -133,8 +145,8 @@ async fn quota_and_pod_security(cluster: &Cluster) {
     let pods = resource_type("", "v1", "pods", "Pod");
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
         "spec": {"hostNetwork": true, "containers": [{"name": "a", "image": "a"}]}});
-    let error = create(cluster, &pods, "narrow", &pod).await.unwrap_err();
-    assert!(is_of(&error, "violates PodSecurity \"restricted:latest\""), "{error:?}");
+    let expected = |error: &Error| denied(error, "violates PodSecurity \"restricted:latest\"");
+    refused(cluster, &pods, "narrow", &pod, expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
