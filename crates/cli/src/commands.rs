@@ -45,5 +45,7 @@ fn run_backup(app: &App, command: &BackupCommand) -> Result<ExitCode> {
         BackupCommand::Diff(arguments) => backup::diff::run(app, arguments),
         BackupCommand::Download(arguments) => backup::download::run(app, arguments),
         BackupCommand::Prune(arguments) => backup::prune::run(app, arguments),
+        BackupCommand::Hold(arguments) => backup::hold::hold(app, arguments),
+        BackupCommand::Release(arguments) => backup::hold::release(app, arguments),
     }
 }

@@ -111,6 +111,22 @@ pub struct S3Store {
     /// Set to `whenRequired` for a server that refuses the checksums which the AWS SDK sends by default.
     #[serde(default)]
     pub checksums: Checksums,
+    /// How the server encrypts what it stores, besides that backups are sealed; by itself where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// The key of `kms`; the default one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+}
+
+/// How a server encrypts what it stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ServerSideEncryption {
+    /// With keys of its own.
+    S3,
+    /// With a key of a key management service.
+    Kms,
 }
 
 /// When uploads carry a checksum for the server to check.
@@ -261,9 +277,7 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("store.s3.prefix", |c, v| text(&mut s3(c).prefix, v)),
     ("store.s3.region", |c, v| optional(&mut s3(c).region, v)),
     ("store.s3.endpoint", |c, v| optional(&mut s3(c).endpoint, v)),
-    ("store.s3.forcePathStyle", |c, v| {
-        v.parse().map(|on| s3(c).force_path_style = on).map_err(|_| "expected true or false".to_owned())
-    }),
+    ("store.s3.forcePathStyle", |c, v| switch(&mut s3(c).force_path_style, v)),
     ("store.s3.caFile", |c, v| path(&mut s3(c).ca_file, v)),
     ("store.s3.checksums", |c, v| {
         s3(c).checksums = match v {
@@ -273,6 +287,15 @@ const SETTINGS: &[(&str, Setter)] = &[
         };
         Ok(())
     }),
+    ("store.s3.serverSideEncryption", |c, v| {
+        s3(c).server_side_encryption = Some(match v {
+            "s3" => ServerSideEncryption::S3,
+            "kms" => ServerSideEncryption::Kms,
+            _ => return Err("expected s3 or kms".to_owned()),
+        });
+        Ok(())
+    }),
+    ("store.s3.kmsKeyId", |c, v| optional(&mut s3(c).kms_key_id, v)),
     ("store.directory.path", |c, v| {
         c.store.directory = Some(DirectoryStore { path: v.into() });
         c.store.s3 = None;
@@ -309,7 +332,10 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("retention.keepWithin", |c, v| age(v).map(|age| c.retention.keep_within = Some(age))),
     ("retention.minBackups", |c, v| number(&mut c.retention.min_backups, v)),
     ("retention.minVerified", |c, v| number(&mut c.retention.min_verified, v)),
+    ("daemon.listen", |c, v| optional(&mut c.daemon.listen, v)),
     ("retention.unfinishedAfter", |c, v| age(v).map(|age| c.retention.unfinished_after = age)),
+    ("retention.removeAfter", |c, v| age(v).map(|age| c.retention.remove_after = Some(age))),
+    ("retention.purgeVersions", |c, v| switch(&mut c.retention.purge_versions, v)),
 ];
 
 fn s3(config: &mut Config) -> &mut S3Store {
@@ -358,6 +384,10 @@ fn resources(target: &mut Vec<GroupResource>, value: &str) -> Result<(), String>
 
 fn number(target: &mut u32, value: &str) -> Result<(), String> {
     value.parse().map(|number| *target = number).map_err(|_| "expected a number".to_owned())
+}
+
+fn switch(target: &mut bool, value: &str) -> Result<(), String> {
+    value.parse().map(|on| *target = on).map_err(|_| "expected true or false".to_owned())
 }
 
 fn age(value: &str) -> Result<Age, String> {
@@ -423,6 +453,12 @@ impl Config {
             (Some(_), Some(_)) => faults.push("store: 's3' and 'directory' exclude each other".to_owned()),
             (Some(s3), None) if s3.bucket.is_empty() => faults.push("store.s3.bucket: must not be empty".to_owned()),
             _ => {}
+        }
+        if let Some(s3) = &self.store.s3
+            && s3.kms_key_id.is_some()
+            && s3.server_side_encryption != Some(ServerSideEncryption::Kms)
+        {
+            faults.push("store.s3.kmsKeyId: needs serverSideEncryption: kms".to_owned());
         }
         if self.store.directory.is_some() && self.store.object_lock.is_some() {
             faults.push("store.objectLock: a directory knows no locks".to_owned());

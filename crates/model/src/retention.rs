@@ -45,6 +45,13 @@ pub struct RetentionPolicy {
     pub min_verified: u32,
     /// What a backup that was never finished has left is removed after so long, from `1h` on: longer than any backup takes.
     pub unfinished_after: Age,
+    /// A backup that is removed is not listed any more at once, and its bytes go at the first prune that is so much later; at
+    /// once where absent. Until then whoever reads it can go on, and it can be brought back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_after: Option<Age>,
+    /// In a bucket with versions, end the old versions of what is removed, too: there is no way back then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub purge_versions: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "of the shape that serde asks for")]
@@ -65,6 +72,8 @@ impl Default for RetentionPolicy {
             min_backups: 1,
             min_verified: 0,
             unfinished_after: Age(Span::new().days(1).fieldwise()),
+            remove_after: None,
+            purge_versions: false,
         }
     }
 }

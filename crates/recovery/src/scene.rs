@@ -50,9 +50,18 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
+        Self::on(MemoryStore::new)
+    }
+
+    /// With a store that has Object Lock.
+    pub(crate) fn locking() -> Self {
+        Self::on(MemoryStore::with_locks)
+    }
+
+    fn on(store: impl FnOnce(lifeboat_store::Clock) -> MemoryStore) -> Self {
         let clocks = Clocks { store: Arc::new(AtomicI64::new(START)), off: 0 };
         let of_store = clocks.clone();
-        let store = Arc::new(MemoryStore::new(Arc::new(move || of_store.of_store())));
+        let store = Arc::new(store(Arc::new(move || of_store.of_store())));
         Self { store, clocks, signer: SigningKey::generate().unwrap() }
     }
 

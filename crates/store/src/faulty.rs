@@ -292,6 +292,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.call(Operation::Capabilities, probe.as_str(), self.inner.capabilities(probe, now)).await
     }
 
+    fn unretained(&self) -> &dyn Store {
+        self
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

@@ -187,5 +187,9 @@ impl Store for MemoryStore {
         })
     }
 
+    fn unretained(&self) -> &dyn Store {
+        self
+    }
+
     async fn close(&self) {}
 }

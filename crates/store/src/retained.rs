@@ -94,6 +94,10 @@ impl<S: Store> Store for RetainedStore<S> {
         self.inner.capabilities(probe, now).await
     }
 
+    fn unretained(&self) -> &dyn Store {
+        self.inner.unretained()
+    }
+
     async fn close(&self) {
         self.inner.close().await;
     }

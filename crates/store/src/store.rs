@@ -82,6 +82,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// afterwards where that is allowed. `now` is this machine's time.
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError>;
 
+    /// This store without the locks that it puts on what is written: for what is to go again soon.
+    fn unretained(&self) -> &dyn Store;
+
     /// Waits until the unfinished uploads of dropped writes are removed.
     async fn close(&self);
 }
@@ -351,6 +354,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
         (**self).capabilities(probe, now).await
+    }
+
+    fn unretained(&self) -> &dyn Store {
+        (**self).unretained()
     }
 
     async fn close(&self) {

@@ -201,6 +201,10 @@ impl Store for DirectoryStore {
         })
     }
 
+    fn unretained(&self) -> &dyn Store {
+        self
+    }
+
     async fn close(&self) {
         self.tasks.wait().await;
     }

@@ -1,6 +1,8 @@
 //! What a bucket removes by itself.
 
-use aws_sdk_s3::types::{ExpirationStatus, LifecycleRule as AwsRule};
+use aws_sdk_s3::types::{
+    AbortIncompleteMultipartUpload, ExpirationStatus, LifecycleRule as AwsRule, NoncurrentVersionExpiration,
+};
 
 use super::bucket::Bucket;
 use super::download::timestamp;
@@ -49,7 +51,11 @@ fn describe(rule: &AwsRule) -> LifecycleRule {
     LifecycleRule {
         id: rule.id().unwrap_or_default().chars().take(100).collect(),
         expires,
-        noncurrent_days: days(rule.noncurrent_version_expiration().and_then(|ended| ended.noncurrent_days())),
-        abort_days: days(rule.abort_incomplete_multipart_upload().and_then(|aborted| aborted.days_after_initiation())),
+        noncurrent_days: days(
+            rule.noncurrent_version_expiration().and_then(NoncurrentVersionExpiration::noncurrent_days),
+        ),
+        abort_days: days(
+            rule.abort_incomplete_multipart_upload().and_then(AbortIncompleteMultipartUpload::days_after_initiation),
+        ),
     }
 }

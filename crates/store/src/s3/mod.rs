@@ -115,6 +115,10 @@ impl Store for S3Store {
         probe::capabilities(&self.bucket, probe, now).await
     }
 
+    fn unretained(&self) -> &dyn Store {
+        self
+    }
+
     async fn close(&self) {
         self.bucket.tasks.wait().await;
     }

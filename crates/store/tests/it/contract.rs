@@ -432,6 +432,8 @@ async fn locks_hold_or_are_refused(place: &Place) {
     wrapped.put_once(&key("locked/wrapped"), body("x")).await.unwrap();
     let until = store.protection(&key("locked/wrapped")).await.unwrap().retained_until.unwrap();
     assert!(until >= begun + SignedDuration::from_hours(2) && until < begun + SignedDuration::from_hours(3), "{until}");
+    wrapped.unretained().put_once(&key("locked/unwrapped"), body("x")).await.unwrap();
+    assert_eq!(store.protection(&key("locked/unwrapped")).await.unwrap().retained_until, None);
     let outer = ObjectLock { retain: "5h".parse().unwrap(), ..lock };
     let twice = RetainedStore::new(wrapped, outer, Arc::new(Timestamp::now));
     twice.put_once(&key("locked/twice"), body("x")).await.unwrap();
