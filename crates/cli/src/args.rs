@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{
-    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, ListArgs, ObjectsArgs, PolicyArgs, PruneArgs,
-    SearchArgs, SelectionArgs, ShowArgs, VerifyArgs,
+    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, HoldArgs, ListArgs, ObjectsArgs, PolicyArgs, PruneArgs,
+    ReleaseArgs, SearchArgs, SelectionArgs, ShowArgs, VerifyArgs,
 };
 pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};

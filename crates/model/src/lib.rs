@@ -11,6 +11,7 @@ mod coverage;
 mod cron;
 mod digest;
 mod drill;
+mod hold;
 mod id;
 mod index;
 mod json;
@@ -29,7 +30,7 @@ pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES
 pub use claim::Claim;
 pub use config::{
     Checksums, ClusterConfig, Config, DirectoryStore, EncryptionConfig, EtcdConfig, KubernetesConfig, OverrideError,
-    ResourcesConfig, S3Store, SigningConfig, StoreConfig,
+    ResourcesConfig, S3Store, ServerSideEncryption, SigningConfig, StoreConfig,
 };
 pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
 pub use cron::{CronError, CronExpression, CronField};
@@ -38,6 +39,7 @@ pub use drill::{
     DrillCheck, DrillCheckSpec, DrillChecks, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets,
     DrillVersions, Explained, Finding, FindingClass, FindingCode, ObjectsCheck, PortRef, ServiceCheck, Tier,
 };
+pub use hold::Hold;
 pub use id::{BackupId, ClusterName, IdError};
 pub use index::{IndexEntry, LookupEntry, ObjectKey, PathError};
 pub use json::{DocumentError, MAX_DOCUMENT_BYTES, parse_json};
