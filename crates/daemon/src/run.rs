@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lifeboat_archive::{Identities, Recipients, SigningKey};
 use lifeboat_etcd::EtcdOptions;
@@ -86,10 +87,13 @@ async fn all(mut options: DaemonOptions, shutdown: CancellationToken) -> Result<
         None => None,
     };
     let (to_office, office) = watch::channel(Office::None);
-    match (&options.config.daemon.leader_election, &cluster) {
-        (Some(election), Some(cluster)) => {
+    match (&options.config.daemon.leader_election, &options.kubernetes) {
+        (Some(election), Some(kubernetes)) => {
+            // An API server that keeps silent must not keep us from noticing that the lease runs out.
+            let patience = Duration::from_secs(election.lease_seconds.into()) / 4;
+            let impatient = ConnectOptions { connect_timeout: patience, stall_timeout: patience, ..kubernetes.clone() };
             let leader = Leader {
-                cluster: cluster.clone(),
+                cluster: Cluster::connect(impatient).await?,
                 context: options.context.clone(),
                 election: election.clone(),
                 identity: options.identity.clone(),

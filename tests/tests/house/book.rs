@@ -178,7 +178,11 @@ fn settings(schema: &Value, of: &Value, path: &str, rows: &mut Vec<(String, Stri
                 default => format!(", default `{default}`"),
             };
             let needed = if required.contains(&name.as_str()) { ", needed" } else { "" };
-            rows.push((path, format!("{}{needed}{default}", kind(target)), text.replace('\n', " ")));
+            rows.push((path.clone(), format!("{}{needed}{default}", kind(target)), text.replace('\n', " ")));
+            let items = resolve(schema, &target["items"]);
+            if items["properties"].is_object() {
+                settings(schema, items, &format!("{path}[]"), rows);
+            }
         }
     }
 }

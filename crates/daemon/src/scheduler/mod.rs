@@ -201,13 +201,13 @@ impl Scheduler {
             }
             Ended::Failed(error) => self.failed(now, &run, pending, error),
             // What ceases to act goes on with it later, if there is nothing newer then.
-            Ended::Cancelled if !self.active => {
-                let free = self.lines.get_mut(name).filter(|line| line.pending.is_none());
-                if let Some(line) = free {
+            Ended::Cancelled if !self.active => match self.lines.get_mut(name).filter(|line| line.pending.is_none()) {
+                Some(line) => {
                     line.pending = Some(Pending { begin: now, attempt: pending.attempt + 1, ..pending });
+                    Vec::new()
                 }
-                Vec::new()
-            }
+                None => vec![missed(name, run.due, Missed::Superseded)],
+            },
             Ended::Cancelled => vec![missed(name, run.due, Missed::Superseded)],
         }
     }

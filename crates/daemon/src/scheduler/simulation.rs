@@ -381,6 +381,15 @@ impl World {
         self.store.backups.retain(|stored| !gone.contains(&stored.known.id));
     }
 
+    /// Whether somebody keeps the lease.
+    fn is_renewed(&self) -> bool {
+        self.holder.is_some_and(|holder| {
+            let holder = &self.daemons[holder];
+            let in_office = matches!(holder.office, Office::Elected(_) | Office::Held(_));
+            holder.dead.is_none() && holder.reaches_api && in_office
+        })
+    }
+
     /// When anything may happen next.
     fn next(&self, fault: Timestamp) -> Timestamp {
         let mut next = fault;
@@ -391,9 +400,9 @@ impl World {
             }
             let running = daemon.running.as_ref().map(|running| running.ends);
             let lease = match daemon.office {
-                Office::None if daemon.reaches_api => Some(self.expires.max(self.now + PAUSE)),
+                Office::None if daemon.reaches_api && !self.is_renewed() => Some(self.expires.max(self.now + PAUSE)),
                 Office::None => None,
-                Office::Elected(_) => Some(daemon.look),
+                Office::Elected(_) => Some(daemon.look).filter(|_| self.store.is_up),
                 Office::Held(_) if daemon.reaches_api => None,
                 Office::Held(_) => Some(daemon.renewed + LEASE - MARGIN),
                 Office::Isolated(_, until) => Some(until),
@@ -411,12 +420,10 @@ impl World {
         while self.now < end {
             let next = self.next(fault);
             // Who reaches the API server renews all the time.
-            for daemon in 0..2 {
-                let holds = self.holder == Some(daemon) && self.daemons[daemon].dead.is_none();
-                let in_office = matches!(self.daemons[daemon].office, Office::Elected(_) | Office::Held(_));
-                if holds && in_office && self.daemons[daemon].reaches_api {
-                    (self.daemons[daemon].renewed, self.expires) = (next, next + LEASE);
-                }
+            if self.is_renewed()
+                && let Some(holder) = self.holder
+            {
+                (self.daemons[holder].renewed, self.expires) = (next, next + LEASE);
             }
             self.now = next;
             if next >= fault {

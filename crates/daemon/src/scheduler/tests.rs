@@ -233,7 +233,7 @@ enum Step {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(96))]
 
     /// The reference: every minute of the time is asked whether the schedule is due, and each due time has one fate. It is
     /// missed, or a backup was begun in its window, or it waits.
