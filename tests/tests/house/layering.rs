@@ -7,10 +7,18 @@ use serde_json::Value;
 use super::{read, root};
 
 /// The product's crates, lowest first. A crate may use those of the lines above its own, and none beside it.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 6] = [
     &["lifeboat-model"],
-    &["lifeboat-archive", "lifeboat-controlplane", "lifeboat-etcd", "lifeboat-kubernetes", "lifeboat-playbook", "lifeboat-store"],
+    &[
+        "lifeboat-archive",
+        "lifeboat-controlplane",
+        "lifeboat-etcd",
+        "lifeboat-kubernetes",
+        "lifeboat-playbook",
+        "lifeboat-store",
+    ],
     &["lifeboat-recovery"],
+    &["lifeboat-actions"],
     &["lifeboat-daemon"],
     &["lifeboat"],
 ];
