@@ -105,7 +105,9 @@ async fn synchronise(shared: &Shared) -> Result<(), Failure> {
     }
     let missing =
         wanted.into_values().filter(|shown| !seen.asked.contains(&shown.id) && !seen.showing.contains_key(&shown.id));
-    let mut created = stream::iter(missing).map(|shown| create(shared.client().clone(), shared.options.namespace.clone(), shown)).buffer_unordered(CONCURRENCY);
+    let mut created = stream::iter(missing)
+        .map(|shown| create(shared.client().clone(), shared.options.namespace.clone(), shown))
+        .buffer_unordered(CONCURRENCY);
     while let Some(result) = created.next().await {
         result?;
     }

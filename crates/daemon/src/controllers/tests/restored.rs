@@ -101,15 +101,31 @@ async fn others(stage: &Stage) {
 
     // What the API server refuses is named.
     stage.cluster.kubectl(&["delete", "configmap", "menu", "prices", "-n", "shop"]);
+    let client = json!({"url": "https://127.0.0.1:1/", "caBundle": null});
     stage.apply(&json!({
-        "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full", "namespace": "shop"},
-        "spec": {"hard": {"count/configmaps": "0"}},
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "nobody-answers"},
+        "webhooks": [{
+            "name": "nobody.answers.example", "clientConfig": client, "sideEffects": "None", "timeoutSeconds": 1,
+            "admissionReviewVersions": ["v1"],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+        }],
     }));
+    let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": "shop"}});
+    let refused = super::stage::eventually(|| match stage.try_apply(&probe) {
+        Ok(_) => {
+            stage.cluster.kubectl(&["delete", "configmap", "probe", "-n", "shop"]);
+            None
+        }
+        Err(refusal) => Some(refusal),
+    });
+    assert!(refused.await.unwrap().contains("nobody.answers.example"));
     stage.create("Restore", "refused", &spec(&json!({"approval": "auto"})));
     let partial = stage.until_phase("restore", "refused", "Partial").await;
     assert_eq!(partial["status"]["report"]["failed"], 2, "{partial:#}");
     assert_eq!(partial["status"]["report"]["failures"][0]["object"], "configmaps/menu -n shop");
-    stage.cluster.kubectl(&["delete", "resourcequota", "full", "-n", "shop"]);
+    stage.cluster.kubectl(&["delete", "validatingwebhookconfiguration", "nobody-answers"]);
 }
 
 /// One whose daemon died is told as such, and is not done again.

@@ -1,7 +1,7 @@
 //! An API server with the definitions, a store, and the controllers as a task that can be killed.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
