@@ -1,6 +1,9 @@
 //! What others ask of the daemon.
 
-use lifeboat_model::{ResourcesConfig, Tier};
+use std::sync::Arc;
+
+use lifeboat_archive::Identities;
+use lifeboat_model::{BackupId, DrillTargets, ResourcesConfig, Tier};
 use lifeboat_recovery::{BackupRef, drill};
 use tokio::sync::oneshot;
 
@@ -28,8 +31,19 @@ pub struct BackupRequest {
     pub objects: bool,
     /// Which objects; as in the configuration where absent.
     pub resources: Option<ResourcesConfig>,
+    /// Told the id before anything is written to the store, by somebody who has to know it if the daemon is killed.
+    pub begun: Option<oneshot::Sender<Begun>>,
     /// What came of it, or why there is no backup. When the daemon ends or loses its leadership, the sender is dropped.
     pub reply: oneshot::Sender<Result<BackupFacts, String>>,
+}
+
+/// A backup that is about to be taken, by [`recovery::backup::create_as`](lifeboat_recovery::backup::create_as).
+#[derive(Debug)]
+pub struct Begun {
+    /// Its id.
+    pub id: BackupId,
+    /// It is taken when this is answered. Where it is dropped, the request has failed and nothing is written.
+    pub noted: oneshot::Sender<()>,
 }
 
 /// A drill that is asked for.
@@ -39,6 +53,10 @@ pub struct DrillRequest {
     pub backup: BackupRef,
     /// How deep.
     pub tier: Tier,
+    /// What opens the backup; what the daemon was given for drills where absent.
+    pub identities: Option<Arc<Identities>>,
+    /// What is asked of it.
+    pub targets: DrillTargets,
     /// What came of it, or why it came to no verdict.
     pub reply: oneshot::Sender<Result<drill::Outcome, String>>,
 }
