@@ -130,7 +130,14 @@ impl MainLoop {
                     let schedules = inbox.schedules.borrow_and_update().clone();
                     self.set_schedules(&schedules);
                 }
-                Some(request) = inbox.requests.recv() => self.accept(request),
+                Some(request) = inbox.requests.recv() => {
+                    // It may be for a schedule that came just before it.
+                    if inbox.schedules.has_changed().unwrap_or(false) {
+                        let schedules = inbox.schedules.borrow_and_update().clone();
+                        self.set_schedules(&schedules);
+                    }
+                    self.accept(request);
+                }
                 ended = end(&mut self.backup, "backup") => match ended {
                     Ok(ended) => self.backup_ended(ended),
                     Err(error) => break Err(error),
@@ -269,6 +276,13 @@ impl MainLoop {
         }
         match request {
             Request::Backup(request) => {
+                if let Some(name) = &request.schedule
+                    && self.scheduler.spec(name).is_none()
+                {
+                    let problem = format!("there is no schedule '{name}'");
+                    answer(request.reply, Err(problem));
+                    return;
+                }
                 self.numbers += 1;
                 self.scheduler.request(self.now(), self.numbers);
                 self.asked.insert(self.numbers, request);
@@ -313,6 +327,7 @@ impl MainLoop {
             etcd: spec.etcd,
             objects: spec.objects,
             resources: spec.resources.clone(),
+            object_lock: spec.object_lock.clone(),
             begun: None,
         };
         let (runner, fence) = (Arc::clone(&self.runner), self.office.fence());
@@ -336,11 +351,13 @@ impl MainLoop {
     fn start_request(&mut self, number: u64) {
         let Some(request) = self.asked.remove(&number) else { return };
         let run = Run { origin: Origin::Request(request.name), due: self.now() };
+        let followed = request.schedule.as_ref().and_then(|name| self.scheduler.spec(name));
         let order = Order {
+            etcd: followed.as_ref().map_or(request.etcd, |spec| spec.etcd),
+            objects: followed.as_ref().map_or(request.objects, |spec| spec.objects),
+            resources: followed.as_ref().map_or(request.resources, |spec| spec.resources.clone()),
+            object_lock: followed.as_ref().and_then(|spec| spec.object_lock.clone()),
             reason: request.schedule.map_or(Reason::Manual, Reason::Schedule),
-            etcd: request.etcd,
-            objects: request.objects,
-            resources: request.resources,
             begun: request.begun,
         };
         let (runner, fence, reply) = (Arc::clone(&self.runner), self.office.fence(), request.reply);

@@ -9,11 +9,13 @@ use lifeboat_archive::{Identities, Recipients, SigningKey};
 use lifeboat_etcd::EtcdOptions;
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_model::{
-    BackupId, BackupState, Config, DrillTargets, Gap, Manifest, Reason, ResourcesConfig, RetentionPolicy, Tier,
+    BackupId, BackupState, Config, DrillTargets, Gap, Manifest, ObjectLock, Reason, ResourcesConfig, RetentionPolicy,
+    Tier,
 };
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
 use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Progress, chain, retention};
+use lifeboat_store::RetainedStore;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -45,6 +47,8 @@ pub(crate) struct Order {
     pub(crate) etcd: bool,
     pub(crate) objects: bool,
     pub(crate) resources: Option<ResourcesConfig>,
+    /// The lock to put on it, instead of the store's.
+    pub(crate) object_lock: Option<ObjectLock>,
     /// Whom to tell the id before anything is written.
     pub(crate) begun: Option<oneshot::Sender<Begun>>,
 }
@@ -123,7 +127,12 @@ impl Runner {
             fence,
             tool: self.tool.clone(),
         };
-        let outcome = Box::pin(backup::create_as(&self.context(cancel), id, request, Progress::default())).await?;
+        let mut context = self.context(cancel);
+        if let Some(lock) = order.object_lock {
+            let clock = Arc::clone(&context.clock);
+            context.store = Arc::new(RetainedStore::new(context.store, lock, Arc::new(move || clock.now())));
+        }
+        let outcome = Box::pin(backup::create_as(&context, id, request, Progress::default())).await?;
         let backup::Outcome { manifest, coverage } = outcome;
         let objects = coverage.objects();
         Ok(facts(manifest, objects, coverage.gaps.into()))
@@ -152,6 +161,9 @@ impl Runner {
         cancel: &CancellationToken,
     ) -> Result<retention::Outcome, Error> {
         let catalog = Catalog::open(self.context(cancel)).await?;
+        if let Some(lock) = &self.config.store.object_lock {
+            retention::extend_held(catalog.context(), lock).await?;
+        }
         let scope = retention::Scope::Schedule(schedule.to_owned());
         let plan = retention::survey_of(&catalog, policy, scope).await?;
         if plan.is_empty() {

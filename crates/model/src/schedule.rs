@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Age, CronExpression, NotifyConfig, ResourcesConfig, RetentionPolicy, Tier};
+use crate::{Age, CronExpression, NotifyConfig, ObjectLock, ResourcesConfig, RetentionPolicy, Tier};
 
 /// The longest name of a schedule: that of an object of Kubernetes.
 const MAX_NAME: usize = 253;
@@ -63,6 +63,9 @@ pub struct ScheduleSpec {
     /// behalf of this schedule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionPolicy>,
+    /// The Object Lock that is put on the backups of this schedule, instead of the store's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
     /// The latest complete backup of this schedule should never be older: `26h`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_max_age: Option<Age>,
