@@ -49,6 +49,7 @@ use self::scratch::Scratch;
 
 pub use self::kind::{KindOptions, Way};
 pub use self::reports::{DrillRef, History, read, show};
+pub(crate) use self::reports::{read_but, verdict};
 pub use self::rules::{RULES, Rule};
 pub use self::target::{ContextOptions, Target};
 
