@@ -2,6 +2,7 @@
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, and printed as they are")]
 
 mod backup;
+mod daemon;
 mod drill;
 mod keys;
 mod restore;
@@ -16,6 +17,7 @@ pub(crate) use backup::{
     BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, HoldArgs, ListArgs, ObjectsArgs, PolicyArgs, PruneArgs,
     ReleaseArgs, SearchArgs, SelectionArgs, ShowArgs, VerifyArgs,
 };
+pub(crate) use daemon::DaemonArgs;
 pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};
 pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};
@@ -46,6 +48,7 @@ pub(crate) enum Command {
     Restore(RestoreCommand),
     #[command(subcommand)]
     Drill(DrillCommand),
+    Daemon(DaemonArgs),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),

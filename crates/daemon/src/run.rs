@@ -10,7 +10,7 @@ use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_model::{Config, NamedSchedule};
 use lifeboat_recovery::Context;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -205,7 +205,7 @@ impl Tasks {
 impl Runner {
     fn new(options: DaemonOptions, events: Events) -> Self {
         let DaemonOptions { context, config, etcd, kubernetes, recipients, signer, drill, tool, .. } = options;
-        Self { context, config, etcd, kubernetes, recipients, signer, drill, tool, events }
+        Self { context, config, etcd, kubernetes, recipients, signer, drill, tool, events, overview: Mutex::default() }
     }
 }
 

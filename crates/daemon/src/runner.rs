@@ -14,9 +14,9 @@ use lifeboat_model::{
 };
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
-use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Progress, chain, retention};
+use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Overview, Progress, chain, retention};
 use lifeboat_store::RetainedStore;
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -26,6 +26,9 @@ use crate::run::DrillOptions;
 
 /// How long the workloads of a drill may take; there are none on this machine.
 const READY_WITHIN: Duration = Duration::from_secs(300);
+
+/// Manifests that are read before it is looked again which there are.
+const MANIFESTS: usize = 1_000;
 
 /// What all work needs.
 pub(crate) struct Runner {
@@ -38,6 +41,8 @@ pub(crate) struct Runner {
     pub(crate) drill: DrillOptions,
     pub(crate) tool: String,
     pub(crate) events: Events,
+    /// The backups of the store, as far as they were seen.
+    pub(crate) overview: Mutex<Overview>,
 }
 
 /// A backup to take.
@@ -201,31 +206,32 @@ impl Runner {
     /// Looks what the catalog has.
     pub(crate) async fn look(&self, cancel: &CancellationToken) -> Result<Seen, Error> {
         let catalog = Catalog::open(self.context(cancel)).await?;
-        let listing = catalog.list().await?;
+        let mut overview = self.overview.lock().await;
+        while overview.refresh(&catalog, MANIFESTS).await?.pending > 0 {}
         let drilled = match &self.config.daemon.drill {
             Some(_) => drill::read(&catalog).await?.reports.iter().map(|report| report.started).max(),
             None => None,
         };
         let (mut history, mut newest_of) = (Vec::new(), BTreeMap::new());
         let mut facts = CatalogFacts {
-            backups: listing.backups.len() as u64,
-            problems: listing.problems.len() as u64,
+            backups: overview.backups().len() as u64,
+            problems: overview.problems().len() as u64,
             ..CatalogFacts::default()
         };
-        // Newest first: what is there already is newer.
-        for entry in &listing.backups {
-            let (manifest, complete) = (&entry.manifest, entry.manifest.state == BackupState::Complete);
-            if let Reason::Schedule(name) = &manifest.reason {
-                history.push((name.clone(), manifest.started));
+        // The newest first: what is there already is newer.
+        for backup in overview.backups().values().rev() {
+            let complete = backup.state == BackupState::Complete;
+            if let Reason::Schedule(name) = &backup.reason {
+                history.push((name.clone(), backup.started));
                 if complete {
-                    newest_of.entry(name.clone()).or_insert(manifest.started);
+                    newest_of.entry(name.clone()).or_insert(backup.started);
                 }
             }
             if complete {
-                facts.newest_complete.get_or_insert(manifest.started);
+                facts.newest_complete.get_or_insert(backup.started);
             }
-            if entry.verified {
-                facts.newest_verified.get_or_insert(manifest.started);
+            if backup.verified {
+                facts.newest_verified.get_or_insert(backup.started);
             }
         }
         facts.newest_of = newest_of.into_iter().collect();

@@ -9,6 +9,7 @@ mod claim;
 mod config;
 mod coverage;
 mod cron;
+mod custom;
 mod digest;
 mod drill;
 mod hold;
@@ -34,6 +35,12 @@ pub use config::{
 };
 pub use coverage::{Coverage, Gap, IndexRange, ResourceCoverage};
 pub use cron::{CronError, CronExpression, CronField};
+pub use custom::{
+    Approval, BackupPhase, BackupSpec, BackupStatus, Condition, ConditionStatus, DrillPhaseSeconds, DrillSpec,
+    DrillStage, DrillStatus, IdentityRef, MAX_FAILURES, MAX_GAPS, MAX_PLANNED, PlanCounts, PlanFinding, ReportedGap,
+    RestoreFailure, RestoreMode, RestorePatch, RestorePhase, RestorePlan, RestoreReport, RestoreSelection, RestoreSpec,
+    RestoreStatus, RestoreTransform, ScheduleStatus, set_condition, settled,
+};
 pub use digest::{Digest, DigestError};
 pub use drill::{
     DrillCheck, DrillCheckSpec, DrillChecks, DrillDetails, DrillId, DrillPhase, DrillReport, DrillTargets,
@@ -51,7 +58,9 @@ pub use manifest::{
 pub use notify::{HeartbeatConfig, HeartbeatStyle, NotifyConfig, WebhookConfig, WebhookFormat};
 pub use resource::{GroupResource, ResourceArg, ResourceType};
 pub use retention::{Age, AgeError, RetentionPolicy};
-pub use schedule::{ConcurrencyPolicy, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill};
+pub use schedule::{
+    ConcurrencyPolicy, CustomResources, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill,
+};
 pub use signed::SignedDocument;
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, nearest, parse_yaml};

@@ -53,7 +53,7 @@ impl UidKey {
 pub(super) struct Objects {
     /// Their place in the plan. UIDs come when it is known who owns something.
     pub(super) entries: Entries,
-    /// The digests of their canonical forms.
+    /// The digests of their canonical forms; none once they are compared.
     pub(super) canonical: Vec<Option<Digest>>,
     uids: Vec<Option<UidKey>>,
 }
@@ -76,16 +76,22 @@ impl Objects {
 
     /// Leaves out those that do not fit.
     pub(super) fn retain(&mut self, mut fits: impl FnMut(u32, Entry<'_>) -> bool) -> Result<()> {
-        let mut kept = Self::default();
-        let others = self.canonical.iter().zip(&self.uids);
-        for ((number, entry), (canonical, uid)) in self.entries.numbered(0..self.entries.len()).zip(others) {
-            if fits(number, entry) {
-                kept.entries.push(entry)?;
-                kept.canonical.push(*canonical);
-                kept.uids.push(*uid);
+        let mut entries = Entries::default();
+        let mut kept = Vec::with_capacity(self.entries.len());
+        for (number, entry) in self.entries.numbered(0..self.entries.len()) {
+            kept.push(fits(number, entry));
+            if kept.last() == Some(&true) {
+                entries.push(entry)?;
             }
         }
-        *self = kept;
+        let is_kept = |number: &mut usize| {
+            *number += 1;
+            kept.get(*number - 1).copied().unwrap_or_default()
+        };
+        let (mut canonical, mut uid) = (0, 0);
+        self.canonical.retain(|_| is_kept(&mut canonical));
+        self.uids.retain(|_| is_kept(&mut uid));
+        self.entries = entries;
         Ok(())
     }
 
@@ -371,5 +377,40 @@ fn namespaces() -> ResourceType {
         singular: "namespace".to_owned(),
         short_names: vec!["ns".to_owned()],
         namespaced: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(names: &[&str]) -> Objects {
+        let mut objects = Objects::default();
+        for name in names {
+            let source = Some(Span { offset: 0, length: 1 });
+            let verdict = Verdict::Create { objection: None };
+            let canonical = Some(Digest::of(name.as_bytes()));
+            let (name, uid) = ((*name).into(), format!("uid of {name}"));
+            objects.push(&Candidate { kind: 0, namespace: None, name, uid, source, verdict, canonical }).unwrap();
+        }
+        objects
+    }
+
+    #[test]
+    fn what_is_kept_stays_with_its_digest_and_uid_whether_or_not_it_was_compared() {
+        for compared in [false, true] {
+            let mut objects = objects(&["a", "b", "c"]);
+            if compared {
+                objects.canonical.clear();
+            }
+            objects.retain(|_, entry| entry.name != "b").unwrap();
+            assert_eq!(objects.entries.iter().map(|entry| entry.name).collect::<Vec<_>>(), ["a", "c"]);
+            let digests = [b"a", b"c"].map(|name| Some(Digest::of(name)));
+            assert_eq!(objects.canonical, if compared { Vec::new() } else { digests.to_vec() });
+            let owners = HashMap::from([(UidKey::of("uid of c").unwrap(), "uid of c".into())]);
+            let ordered = objects.ordered(&[1, 0], &owners, |kind| kind + 1).unwrap();
+            let told: Vec<_> = ordered.iter().map(|entry| (entry.kind, entry.name, entry.uid)).collect();
+            assert_eq!(told, [(1, "c", "uid of c"), (1, "a", "")]);
+        }
     }
 }
