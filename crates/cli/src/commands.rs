@@ -2,6 +2,7 @@
 
 mod backup;
 mod completion;
+mod daemon;
 mod doctor;
 mod drill;
 mod init;
@@ -25,6 +26,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Drill(DrillCommand::Run(arguments)) => drill::run::run(app, &arguments),
         Command::Drill(DrillCommand::List(arguments)) => drill::list::run(app, &arguments),
         Command::Drill(DrillCommand::Show(arguments)) => drill::show::run(app, &arguments),
+        Command::Daemon(arguments) => daemon::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
         Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),
