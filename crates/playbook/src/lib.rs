@@ -22,6 +22,7 @@ mod record;
 mod registry;
 mod report;
 mod surroundings;
+mod text;
 
 pub use action::{
     Action, ActionError, Change, EvidenceClock, FieldDiff, Inverse, NoInverse, ObjectRef, Permission, Permit, Repeat,
@@ -46,5 +47,5 @@ pub use plan::{Plan, Planned, PlannedStep, Request};
 pub use playbook::Playbook;
 pub use record::{Approval, Moment, Rollback, RunRecord, StepRecord, UndoRecord, Verified, WriteRecord, verify};
 pub use registry::{Manual, Registry, RegistryError};
-pub use report::markdown;
+pub use report::{html, markdown};
 pub use surroundings::{ApprovalRequest, Approver, Clock, Identity, RunId, Vote};

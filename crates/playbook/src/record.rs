@@ -217,8 +217,8 @@ impl RunRecord {
     pub(crate) fn note(&mut self, line: &Line) -> Result<(), JournalError> {
         let at = line.at;
         match &line.entry {
-            // The record was begun by it.
-            Entry::Began { .. } if line.seq == 0 => {}
+            // The record was made from it.
+            Entry::Began { .. } if line.seq == 0 => self.began = at,
             Entry::Began { .. } => return Err(senseless("a run begins twice")),
             Entry::Approved { hash, by } => self.approvals.push(Approval { at, hash: *hash, by: by.clone() }),
             Entry::Refused { reason } => self.refused = Some(reason.clone()),

@@ -38,7 +38,7 @@ impl std::fmt::Display for ObjectRef {
 pub struct FieldDiff {
     /// `spec.replicas`.
     pub path: String,
-    /// Its value before; absent where there is none.
+    /// Its value before; absent where there is none, or null.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Value>,
     /// Its value afterwards.
@@ -72,8 +72,8 @@ impl Change {
     pub fn new(id: &str, verb: &str, object: ObjectRef, before: &Value, after: &Value) -> Self {
         let fields = differences(before, after).into_iter().map(|change| FieldDiff {
             path: change.path.to_string(),
-            before: change.before.cloned(),
-            after: change.after.cloned(),
+            before: change.before.filter(|value| !value.is_null()).cloned(),
+            after: change.after.filter(|value| !value.is_null()).cloned(),
         });
         Self {
             id: id.to_owned(),

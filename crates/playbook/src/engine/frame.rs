@@ -70,6 +70,11 @@ impl<'p> Frame<'p> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).insert(step.spec.id.clone(), Value::Object(seen));
     }
 
+    /// Forgets what later steps see of a step.
+    pub(crate) fn forget(&self, step: &Step) {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).remove(&step.spec.id);
+    }
+
     /// What it sees as `run`, for the playbooks that it calls.
     pub(crate) fn run(&self) -> Value {
         self.base.lock().unwrap_or_else(PoisonError::into_inner).get("run").cloned().unwrap_or_default()

@@ -11,6 +11,7 @@ pub(crate) fn of_plan(plan: &Plan) -> Digest {
     let steps = plan.steps.iter().map(|step| {
         let state = match &step.state {
             Planned::Known => "known",
+            Planned::Maybe(_) => "maybe",
             Planned::NotWanted => "notWanted",
             Planned::Later(_) => "later",
             Planned::Refused(_) => "refused",

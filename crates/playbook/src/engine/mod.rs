@@ -230,3 +230,6 @@ impl Engine {
 pub(crate) fn worst(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     outcomes.into_iter().max().unwrap_or(Outcome::Skipped)
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,21 +123,48 @@ impl Planning<'_> {
     }
 
     async fn step(&self, frame: &Frame<'_>, step: &Step, known: &BTreeMap<&str, Known>) -> Result<Found, EngineError> {
+        let references = step.condition.iter().flat_map(|condition| condition.references());
+        let missing = unknown(references, known);
+        if missing.is_empty() {
+            return self.wanted(frame, step, known).await;
+        }
+        // Whether it is wanted is not known, but what it would do may be.
+        let mut found = self.each(frame, step, known).await?;
+        for planned in found.steps.iter_mut().filter(|planned| planned.state == Planned::Known) {
+            planned.state = Planned::Maybe(missing.clone());
+        }
+        frame.forget(step);
+        found.known = Known::Nothing;
+        Ok(found)
+    }
+
+    /// A step of which it is known whether it is wanted.
+    async fn wanted(
+        &self,
+        frame: &Frame<'_>,
+        step: &Step,
+        known: &BTreeMap<&str, Known>,
+    ) -> Result<Found, EngineError> {
         let paths = step.references();
         let scope = frame.scope(paths.iter().copied());
         let key = frame.key(step);
         let wrong = |reason: String| EngineError::Expression { step: key.clone(), reason };
         if let Some(condition) = &step.condition {
-            let missing = unknown(condition.references().iter(), known);
-            if !missing.is_empty() {
-                return Ok(later(&key, step, missing));
-            }
             if !condition.holds(&scope).await.map_err(wrong)? {
                 frame.ended(step, None, Some("skipped"), None);
                 let not_wanted = planned(&key, step, Planned::NotWanted, None, StepPlan::default());
                 return Ok(Found { known: Known::NotWanted, outputs: None, steps: vec![not_wanted] });
             }
         }
+        self.each(frame, step, known).await
+    }
+
+    /// A step that is wanted, or all of its items.
+    async fn each(&self, frame: &Frame<'_>, step: &Step, known: &BTreeMap<&str, Known>) -> Result<Found, EngineError> {
+        let paths = step.references();
+        let scope = frame.scope(paths.iter().copied());
+        let key = frame.key(step);
+        let wrong = |reason: String| EngineError::Expression { step: key.clone(), reason };
         let Some(list) = &step.for_each else {
             let found = self.instance(frame, step, &key, scope, known).await?;
             if let Known::Outputs = found.known {

@@ -98,7 +98,7 @@ impl Run<'_> {
         limits: (Instant, &CancellationToken),
     ) -> Result<Result<StepPlan, Ended>, EngineError> {
         match self.shown(key) {
-            Some(shown) if shown.state == Planned::Known => {
+            Some(shown) if matches!(shown.state, Planned::Known | Planned::Maybe(_)) => {
                 return Ok(if shown.inputs.as_ref() == Some(inputs) {
                     Ok(shown.plan.clone())
                 } else {

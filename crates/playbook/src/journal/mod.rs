@@ -107,3 +107,6 @@ impl Journal {
         Arc::clone(&self.record)
     }
 }
+
+#[cfg(test)]
+mod tests;

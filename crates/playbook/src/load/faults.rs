@@ -52,8 +52,8 @@ impl Faults {
             Some(nearest) => format!("unknown {what} '{found}', did you mean '{nearest}'?"),
             None => {
                 let known: Vec<&str> = known.take(24).collect();
-                let expected = if known.is_empty() { "none is known".to_owned() } else { known.join(", ") };
-                format!("unknown {what} '{found}', expected one of: {expected}")
+                let expected = if known.is_empty() { "there is none" } else { "expected one of: " };
+                format!("unknown {what} '{found}', {expected}{}", known.join(", "))
             }
         };
         self.hinted(place, message, nearest);

@@ -383,3 +383,6 @@ pub(crate) fn inputs_schema(inputs: &BTreeMap<String, InputSpec>, required: bool
         "type": "object", "additionalProperties": false, "properties": properties, "required": needed,
     })
 }
+
+#[cfg(test)]
+mod tests;

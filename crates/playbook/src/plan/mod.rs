@@ -1,5 +1,7 @@
 //! What a run would do, as a value.
 
+mod text;
+
 use lifeboat_model::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -68,6 +70,8 @@ pub struct PlannedStep {
 pub enum Planned {
     /// It is.
     Known,
+    /// It is, but whether its `if` is true is known only when these steps have run.
+    Maybe(Vec<String>),
     /// Its `if` is false.
     NotWanted,
     /// Only when these steps have run. If it then writes anything, that is shown and approved on its own.
