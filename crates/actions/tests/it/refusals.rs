@@ -104,15 +104,23 @@ async fn what_is_not_allowed_is_in_the_plan_and_is_not_done() {
     let mut world = World::of(Cluster::start().await);
     world.apply(PODS);
     world.apply(SHOP);
-    world.cluster.kubectl(&["create", "clusterrolebinding", "eve-looks", "--clusterrole=view", "--user=eve"]);
+    // The built-in role `view` is put together by a controller, which does not run here.
+    world.apply(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: looks}\nrules: [{apiGroups: ['*'], \
+         resources: ['*'], verbs: [get, list, watch]}]\n",
+    );
+    world.cluster.kubectl(&["create", "clusterrolebinding", "eve-looks", "--clusterrole=looks", "--user=eve"]);
     let kubeconfig = world.cluster.kubeconfig_for("eve", &[]).unwrap();
+    let may = ["auth", "can-i", "list", "networkpolicies", "-n", "lab"];
+    world.until("eve may look", |_| lifeboat_tests::cluster::kubectl(&kubeconfig, &may).is_ok()).await;
     let journals = tempfile::tempdir().unwrap();
     world.engine = engine(&kubeconfig, world.evidence.path(), journals.path());
     let playbook = world.one_step(&pod("plain"), "pod.isolate", &json!({}));
     let plan = world.plan(&playbook, json!({})).await.unwrap();
-    let missing = &plan.steps.iter().find(|step| step.step == "it").unwrap().plan.missing;
+    let step = plan.steps.iter().find(|step| step.step == "it").unwrap();
+    let missing = &step.plan.missing;
     for wanted in ["patch pods in namespace lab", "create networkpolicies.networking.k8s.io in namespace lab"] {
-        assert!(missing.iter().any(|one| one == wanted), "{missing:?}");
+        assert!(missing.iter().any(|one| one == wanted), "{step:?}");
     }
     let record = world.run_plan(&playbook, plan).await;
     let (outcome, text) = ended(&record, "it");
