@@ -65,6 +65,10 @@ async fn take(shared: &Shared, object: &Object, backup: &Backup, status: BackupS
     let (begun, begins) = oneshot::channel();
     let (reply, replied) = oneshot::channel();
     let spec = &backup.spec.0;
+    if spec.schedule.is_some() {
+        // The sender is ours, and lives as long as this.
+        let _ = shared.scheduled.subscribe().wait_for(|known| *known).await;
+    }
     let request = BackupRequest {
         name: object.name_any(),
         schedule: spec.schedule.clone(),

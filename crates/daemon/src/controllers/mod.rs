@@ -60,6 +60,8 @@ pub(crate) struct ControllerOptions {
 struct Shared {
     options: ControllerOptions,
     notes: Notes,
+    /// Whether the schedules of the cluster were handed over once.
+    scheduled: watch::Sender<bool>,
 }
 
 impl Shared {
@@ -79,7 +81,7 @@ impl Shared {
 /// Runs the controllers until this is dropped.
 pub(crate) async fn run(options: ControllerOptions) {
     let notes = Notes::new(options.cluster.client().clone(), &options.identity);
-    let shared = Arc::new(Shared { options, notes });
+    let shared = Arc::new(Shared { options, notes, scheduled: watch::Sender::new(false) });
     tokio::join!(
         schedules::run(&shared),
         backups::run(&shared),

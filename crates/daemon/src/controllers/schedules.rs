@@ -73,6 +73,7 @@ pub(super) async fn run(shared: &Shared) {
         }
         if known {
             refresh(shared, &reader, &facts).await;
+            shared.scheduled.send_replace(true);
         }
     }
 }
