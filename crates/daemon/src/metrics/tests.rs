@@ -83,7 +83,7 @@ fn samples(text: &str) -> BTreeMap<String, f64> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| line.rsplit_once(' ').unwrap())
-        .map(|(name, value)| (name.to_owned(), value.parse().unwrap()))
+        .map(|(name, value)| (name.trim_end_matches("{}").to_owned(), value.parse().unwrap()))
         .collect()
 }
 
