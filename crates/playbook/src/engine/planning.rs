@@ -149,12 +149,12 @@ impl Planning<'_> {
         let scope = frame.scope(paths.iter().copied());
         let key = frame.key(step);
         let wrong = |reason: String| EngineError::Expression { step: key.clone(), reason };
-        if let Some(condition) = &step.condition {
-            if !condition.holds(&scope).await.map_err(wrong)? {
-                frame.ended(step, None, Some("skipped"), None);
-                let not_wanted = planned(&key, step, Planned::NotWanted, None, StepPlan::default());
-                return Ok(Found { known: Known::NotWanted, outputs: None, steps: vec![not_wanted] });
-            }
+        if let Some(condition) = &step.condition
+            && !condition.holds(&scope).await.map_err(wrong)?
+        {
+            frame.ended(step, None, Some("skipped"), None);
+            let not_wanted = planned(&key, step, Planned::NotWanted, None, StepPlan::default());
+            return Ok(Found { known: Known::NotWanted, outputs: None, steps: vec![not_wanted] });
         }
         self.each(frame, step, known).await
     }

@@ -7,7 +7,7 @@ mod storage;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub(crate) use chain::{Chain, Head, read};
+pub(crate) use chain::{Head, read};
 pub use directory::DirectoryJournals;
 pub(crate) use entry::FORMAT;
 pub use entry::{Entry, InverseRecord, Line, Sources, WriteOutcome};

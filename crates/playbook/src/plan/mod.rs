@@ -1,7 +1,5 @@
 //! What a run would do, as a value.
 
-mod text;
-
 use lifeboat_model::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

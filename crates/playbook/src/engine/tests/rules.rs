@@ -247,10 +247,12 @@ async fn one_run_at_a_time_acts_on_a_target() {
     let more = |policy: &str| json!({"guards": {"concurrency": "${{ 'uid-1' }}", "onConflict": policy}});
     let first = playbook(&engine, slow.clone(), more("join"));
     let refusing = playbook(&engine, slow, more("refuse"));
-    let (done, second, third) = tokio::join!(run(&engine, &first, &never), run(&engine, &first, &never), async {
+    // Time goes on only while the first one waits.
+    let later = async |playbook: &Playbook| {
         tokio::time::sleep(Duration::from_secs(10)).await;
-        run(&engine, &refusing, &never).await
-    });
+        run(&engine, playbook, &never).await
+    };
+    let (done, second, third) = tokio::join!(run(&engine, &first, &never), later(&first), later(&refusing));
     let done = done.unwrap();
     assert_eq!(done.outcome, Some(Outcome::Success));
     assert!(matches!(second, Err(EngineError::Joined(run)) if run == done.run));

@@ -307,7 +307,7 @@ impl Action for Model {
             |name: &String| Change::new(name, "set", object(name), &json!(null), &json!({"value": inputs.value}));
         let outputs = (inputs.writes == 0).then(|| Outputs { value: inputs.value, list: vec![1, 2], ready: true });
         Ok(StepPlan {
-            changes: names.iter().map(|name| change(name)).collect(),
+            changes: names.iter().map(change).collect(),
             targets: names.iter().map(object).collect(),
             outputs,
             ..StepPlan::default()
