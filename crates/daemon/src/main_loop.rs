@@ -320,8 +320,8 @@ impl MainLoop {
     }
 
     fn start_run(&mut self, run: Run, attempt: u32) {
-        let Origin::Schedule(name) = run.origin.clone() else { return };
-        let Some(spec) = self.scheduler.spec(&name) else { return };
+        let Origin::Schedule(name) = run.origin.clone() else { return self.backup_ended(Ended::Cancelled) };
+        let Some(spec) = self.scheduler.spec(&name) else { return self.backup_ended(Ended::Cancelled) };
         let order = Order {
             reason: Reason::Schedule(name.clone()),
             etcd: spec.etcd,
@@ -349,7 +349,7 @@ impl MainLoop {
     }
 
     fn start_request(&mut self, number: u64) {
-        let Some(request) = self.asked.remove(&number) else { return };
+        let Some(request) = self.asked.remove(&number) else { return self.backup_ended(Ended::Cancelled) };
         let run = Run { origin: Origin::Request(request.name), due: self.now() };
         let followed = request.schedule.as_ref().and_then(|name| self.scheduler.spec(name));
         let order = Order {
