@@ -4,7 +4,9 @@
 mod backup;
 mod daemon;
 mod drill;
+mod incident;
 mod keys;
+mod playbook;
 mod restore;
 
 use std::ffi::OsString;
@@ -19,7 +21,14 @@ pub(crate) use backup::{
 };
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
+pub(crate) use incident::{
+    IncidentArgs, PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs,
+};
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};
+pub(crate) use playbook::{
+    LibraryArgs, PlaybookActionsArgs, PlaybookCommand, PlaybookLintArgs, PlaybookListArgs, PlaybookShowArgs, RunArgs,
+    RunCommand, RunListArgs, RunReportArgs, StateArgs,
+};
 pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};
 
 use crate::exit::ExitCode;
@@ -49,6 +58,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Drill(DrillCommand),
     Daemon(DaemonArgs),
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
+    #[command(subcommand)]
+    Run(RunCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),
