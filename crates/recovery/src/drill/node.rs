@@ -212,7 +212,7 @@ impl<'a> Node<'a> {
     async fn become_admin(&self) -> Said<PathBuf> {
         let path = self.kind.kubeconfig();
         let own = std::fs::read_to_string(path).map_err(|error| format!("'{}': {error}", path.display()))?;
-        let find = r#"cat /etc/kubernetes/super-admin.conf 2>/dev/null || cat /etc/kubernetes/admin.conf"#;
+        let find = "cat /etc/kubernetes/super-admin.conf 2>/dev/null || cat /etc/kubernetes/admin.conf";
         let admin = self.run(find, &[], &[]).await?;
         let config = with_server_of(&admin, &own)?;
         let write = || {
@@ -265,22 +265,23 @@ fn engine(environment: &[(String, String)]) -> Said<PathBuf> {
 
 /// The manifest of the API server's pod with further arguments.
 fn with_arguments(manifest: &str, more: &[String]) -> Said<String> {
-    const COMMAND: &str = "- kube-apiserver";
-    let mut out = String::with_capacity(manifest.len() + 512);
-    let mut commands = 0;
+    const PROGRAM: &str = "- kube-apiserver";
+    let (mut lines, mut commands) = (Vec::new(), 0);
     for line in manifest.lines() {
-        out.push_str(line);
-        out.push('\n');
-        if line.trim() == COMMAND {
+        lines.push(line.to_owned());
+        if line.trim() == PROGRAM {
             commands += 1;
-            let indent = line.strip_suffix(COMMAND).unwrap_or_default();
-            for argument in more {
-                // What is a string in JSON is one in YAML.
-                out.push_str(&format!("{indent}- {}\n", Value::from(argument.as_str())));
-            }
+            let indent = line.strip_suffix(PROGRAM).unwrap_or_default();
+            // What is a string in JSON is one in YAML.
+            lines.extend(more.iter().map(|argument| format!("{indent}- {}", Value::from(argument.as_str()))));
         }
     }
-    if commands == 1 { Ok(out) } else { Err("the API server's manifest is not as kubeadm writes it".to_owned()) }
+    lines.push(String::new());
+    if commands == 1 {
+        Ok(lines.join("\n"))
+    } else {
+        Err("the API server's manifest is not as kubeadm writes it".to_owned())
+    }
 }
 
 /// The kubeconfig `admin` with the server of `own`, as JSON.

@@ -40,6 +40,7 @@ async fn a_cluster_takes_the_jobs_and_runs_them_without_any_right() {
     let _turn = turn().await;
     let cluster = Cluster::start_with(|builder| builder.with_controller_manager()).await;
     applies(&cluster, &manifest("namespace.yaml"), &[]);
+    cluster.kubectl(&["wait", "--for=create", "serviceaccount/default", "-n", NAMESPACE, "--timeout=180s"]);
     // The standard is in force: a pod that says nothing of itself is refused.
     let careless = ["run", "careless", "--image=example.com/x:1", "-n", NAMESPACE];
     let refused = lifeboat_tests::cluster::kubectl(&cluster.kubeconfig(), &careless).unwrap_err();
@@ -92,12 +93,16 @@ async fn a_cluster_takes_the_jobs_and_runs_them_without_any_right() {
         ]);
         std::fs::write(folder.path().join("lifeboat.yaml"), config).unwrap();
         let mut program = crate::program::lifeboat();
-        let run = program.current_dir(folder.path()).args(&arguments).output().unwrap();
+        let run = program
+            .current_dir(folder.path())
+            .args(&arguments)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .output()
+            .unwrap();
         let complaint = String::from_utf8_lossy(&run.stderr);
         // As far as the keys and the store, which are not there.
         assert!(!run.status.success() && !complaint.contains("unexpected argument"), "{file}: {complaint}");
         assert!(!complaint.contains("lifeboat.yaml"), "{file}: {complaint}");
-        eprintln!("{file}: {complaint}");
         cluster.kubectl(&["delete", "job", job, "-n", NAMESPACE, "--cascade=foreground", "--timeout=60s"]);
     }
 }
