@@ -100,7 +100,7 @@ impl Objects {
         self.uids.iter().flatten().copied().collect()
     }
 
-    /// They are put into an order, each with its UID if it is one of the owners and of the kind that replaces its own.
+    /// They are put into an order, each with its UID if that is one of these and of the kind that replaces its own.
     pub(super) fn ordered(
         &self,
         order: &[u32],

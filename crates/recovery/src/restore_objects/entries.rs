@@ -22,7 +22,7 @@ pub struct Entry<'a> {
     pub namespace: Option<&'a str>,
     /// Its name.
     pub name: &'a str,
-    /// Its UID in the backup, where other objects of the plan name it as their owner.
+    /// Its UID in the backup, where it owns other objects of the plan or is owned by some.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub uid: &'a str,
     /// Where it lies in the backup's tar; absent where the backup does not have it.

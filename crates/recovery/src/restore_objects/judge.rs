@@ -140,9 +140,10 @@ impl Judge<'_> {
             let verdict = Verdict::Skipped { rule: rule.number, reason: rule.reason.into() };
             return Ok(First::Decided(Judged::new(fed.number, verdict)));
         }
+        let uid = wanted::text(&object, "/metadata/uid").to_owned();
         let wanted = Wanted::prepare(object, kind, entry, self.transforms, !self.live.contains_key(&fed.number))?;
         needs.observe(kind, entry, &wanted.object);
-        needs.owned(&wanted.owners, &self.uids);
+        needs.owned(&uid, &wanted.owners, &self.uids);
         let webhooks = self.webhooks.of_object(kind, &wanted.object);
         Ok(First::Open(Box::new(wanted), webhooks))
     }

@@ -24,7 +24,7 @@ pub(super) struct Needs {
     runtime_classes: BTreeMap<String, String>,
     /// Namespaces in which pods will be.
     workloads: BTreeSet<String>,
-    /// The UIDs in the backup of candidates that others name as their owner.
+    /// The UIDs in the backup of candidates that own others, or are owned by others.
     pub(super) owners: HashMap<UidKey, Box<str>>,
     /// Namespaces that are restored, as they will be.
     namespaces: BTreeMap<String, Value>,
@@ -46,11 +46,13 @@ fn pod_spec<'a>(kind: &PlannedKind, object: &'a Value) -> Option<&'a Value> {
 }
 
 impl Needs {
-    /// Takes note of owners that are among the candidates.
-    pub(super) fn owned(&mut self, references: &[Value], candidates: &HashSet<UidKey>) {
+    /// Takes note of owners that are among the candidates, and of what they own: either may have to be found again.
+    pub(super) fn owned(&mut self, own: &str, references: &[Value], candidates: &HashSet<UidKey>) {
         for uid in references.iter().map(|reference| text(reference, "/uid")) {
-            if let Some(key) = UidKey::of(uid).filter(|key| candidates.contains(key)) {
-                self.owners.entry(key).or_insert_with(|| uid.into());
+            let Some(key) = UidKey::of(uid).filter(|key| candidates.contains(key)) else { continue };
+            self.owners.entry(key).or_insert_with(|| uid.into());
+            if let Some(key) = UidKey::of(own) {
+                self.owners.entry(key).or_insert_with(|| own.into());
             }
         }
     }
