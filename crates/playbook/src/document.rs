@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::Period;
 
-/// A playbook. <https://lifeboat.dev/docs/playbooks>
+/// A playbook: what is done in an incident, step by step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(title = "Playbook")]

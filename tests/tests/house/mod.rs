@@ -5,6 +5,7 @@ pub(crate) mod book;
 mod drills;
 mod format;
 mod layering;
+mod playbooks;
 mod rules;
 mod schema;
 mod tidiness;

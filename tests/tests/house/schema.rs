@@ -1,6 +1,7 @@
 //! JSON Schemas that editors and other programs use: generated, checked in, checked here.
 
 use lifeboat_model::{Config, DrillChecks, DrillReport};
+use lifeboat_playbook::PlaybookDocument;
 use schemars::JsonSchema;
 
 use super::root;
@@ -27,4 +28,5 @@ fn the_schemas_are_those_of_the_types() {
     compare("config.json", &generated::<Config>());
     compare("drill-checks.json", &generated::<DrillChecks>());
     compare("drill-report.json", &generated::<DrillReport>());
+    compare("playbook.json", &generated::<PlaybookDocument>());
 }
