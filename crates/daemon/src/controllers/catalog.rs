@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams, PostParams, Preconditions};
 use kube::core::DeserializeGuard;
 use kube::{Client, Resource as _, ResourceExt as _};
 use lifeboat_model::{BackupId, BackupPhase, BackupSpec, BackupStatus, Condition, set_condition};
-use lifeboat_recovery::{Catalog, Class, Context, Error, chain};
+use lifeboat_recovery::{Catalog, Class, Context, Error, Overview, chain};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -32,13 +32,16 @@ const AGAIN: Duration = Duration::from_secs(30);
 const TOGETHER: Duration = Duration::from_secs(1);
 /// Objects that are created at a time.
 const CONCURRENCY: usize = 8;
+/// Manifests that are read before what is gone meanwhile is looked for.
+const AT_ONCE: usize = 2000;
 
 type Object = Guarded<Backup>;
 
 pub(super) async fn run(shared: &Shared) {
     let mut events = shared.options.events.subscribe();
+    let mut overview = Overview::default();
     loop {
-        let next = match synchronise(shared).await {
+        let next = match synchronise(shared, &mut overview).await {
             Ok(()) => EVERY,
             Err(failure) => {
                 tracing::warn!(error = chain(&failure), "the objects do not show what the store has yet");
@@ -80,8 +83,8 @@ struct Seen {
     showing: HashMap<BackupId, String>,
 }
 
-async fn synchronise(shared: &Shared) -> Result<(), Failure> {
-    let wanted = listed(shared.options.context.clone()).await?;
+async fn synchronise(shared: &Shared, overview: &mut Overview) -> Result<(), Failure> {
+    let wanted = listed(shared.options.context.clone(), overview).await?;
     let api = shared.api::<Backup>();
     let mut seen = Seen::default();
     let mut page = ListParams::default().limit(PAGE);
@@ -114,14 +117,13 @@ async fn synchronise(shared: &Shared) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What the store has.
-fn listed(context: Context) -> BoxFuture<'static, Result<BTreeMap<BackupId, Shown>, Error>> {
-    async move {
-        let listing = Catalog::open(context).await?.list().await?;
-        let shown = listing.backups.iter().map(Shown::entry).chain(listing.problems.iter().map(Shown::problem));
-        Ok(shown.map(|shown| (shown.id.clone(), shown)).collect())
-    }
-    .boxed()
+/// What the store has. What was read of it before is not read again.
+async fn listed(context: Context, overview: &mut Overview) -> Result<BTreeMap<BackupId, Shown>, Error> {
+    let catalog = Catalog::open(context).await?;
+    while overview.refresh(&catalog, AT_ONCE).await?.pending > 0 {}
+    let backups = overview.backups().iter().map(|(id, summary)| (id.clone(), Shown::summary(id, summary)));
+    let problems = overview.problems().iter().map(|(id, problem)| (id.clone(), Shown::problem(id, problem)));
+    Ok(backups.chain(problems).collect())
 }
 
 /// Brings one object up to what the store has.

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use lifeboat_model::{
     BackupId, BackupPhase, BackupStatus, Condition, MAX_GAPS, Manifest, Reason, ReportedGap, set_condition, settled,
 };
-use lifeboat_recovery::{Entry, Problem, chain};
+use lifeboat_recovery::Summary;
 
 use crate::event::BackupFacts;
 
@@ -25,17 +25,13 @@ pub(super) struct Shown {
 
 impl Shown {
     pub(super) fn manifest(manifest: &Manifest, verified: bool) -> Self {
-        let schedule = match &manifest.reason {
-            Reason::Manual => None,
-            Reason::Schedule(name) => Some(name.as_str().into()),
-        };
         Self {
             id: manifest.id.clone(),
             phase: manifest.state.into(),
             started: Some(settled(manifest.started)),
             finished: Some(settled(manifest.finished)),
             sequence: Some(manifest.sequence),
-            schedule,
+            schedule: schedule(&manifest.reason),
             stored_bytes: Some(manifest.stored_bytes()),
             verified: Some(verified),
             gaps: Vec::new(),
@@ -43,22 +39,33 @@ impl Shown {
         }
     }
 
-    pub(super) fn entry(entry: &Entry) -> Self {
-        Self::manifest(&entry.manifest, entry.verified)
+    pub(super) fn summary(id: &BackupId, summary: &Summary) -> Self {
+        Self {
+            id: id.clone(),
+            phase: summary.state.into(),
+            started: Some(settled(summary.started)),
+            finished: Some(settled(summary.finished)),
+            sequence: Some(summary.sequence),
+            schedule: schedule(&summary.reason),
+            stored_bytes: Some(summary.stored_bytes),
+            verified: Some(summary.verified),
+            gaps: Vec::new(),
+            problem: None,
+        }
     }
 
-    pub(super) fn problem(problem: &Problem) -> Self {
+    pub(super) fn problem(id: &BackupId, problem: &str) -> Self {
         Self {
-            id: problem.id.clone(),
+            id: id.clone(),
             phase: BackupPhase::Untrusted,
-            started: problem.id.started(),
+            started: id.started(),
             finished: None,
             sequence: None,
             schedule: None,
             stored_bytes: None,
             verified: None,
             gaps: Vec::new(),
-            problem: Some(chain(&problem.error).into()),
+            problem: Some(problem.into()),
         }
     }
 
@@ -121,6 +128,13 @@ impl Shown {
             ],
             _ => [condition("Complete", false, "Untrusted", problem), condition("Failed", true, "Untrusted", problem)],
         }
+    }
+}
+
+fn schedule(reason: &Reason) -> Option<Box<str>> {
+    match reason {
+        Reason::Manual => None,
+        Reason::Schedule(name) => Some(name.as_str().into()),
     }
 }
 
