@@ -6,6 +6,7 @@ mod etcd_restore;
 mod faults;
 mod golden;
 
+mod playbooks;
 mod requests;
 mod restore_objects;
 mod stores;
