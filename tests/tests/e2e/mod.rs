@@ -1,5 +1,6 @@
 //! The whole program on real servers.
 
+mod catalog;
 mod diff;
 mod drill;
 mod etcd_restore;

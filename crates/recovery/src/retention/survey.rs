@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use lifeboat_model::{BackupId, ClusterName, Manifest, Reason, RetentionPolicy};
+use lifeboat_model::{BackupId, ClusterName, Hold, Manifest, Reason, RetentionPolicy};
 use lifeboat_store::{Incomplete, Key, Listed, Prefix, Protection, Store, StoreError};
 
 use super::hold;
@@ -171,12 +171,10 @@ pub async fn survey_of(catalog: &Catalog, policy: &RetentionPolicy, scope: Scope
     let doomed: Vec<BackupId> =
         plan(&known, policy, now).into_iter().filter(|v| !v.keeps()).map(|v| v.backup.id).collect();
     let mut versioned = false;
-    let doomed: Vec<BackupId> = doomed.into_iter().filter(|id| !held.contains_key(id)).collect();
-    let asked = Asked { store, folders: &folders, today };
+    let asked = Asked { store, folders: &folders, held: &held, today };
     let locks = asked.locks(&doomed, &mut versioned).await?;
     for backup in &mut known {
-        let hold = held.get(&backup.id).map(|hold| Lock::Held(hold.reason.clone()));
-        backup.lock = hold.or_else(|| locks.get(&backup.id).cloned());
+        backup.lock = asked.hold(&backup.id).or_else(|| locks.get(&backup.id).cloned());
     }
     // Another prune may have removed it meanwhile.
     let problems = listing.problems.into_iter().filter(|p| folders.get(&p.id).is_some_and(|f| f.manifest.is_some()));
@@ -272,13 +270,20 @@ struct Unlisted {
 struct Asked<'a> {
     store: &'a dyn Store,
     folders: &'a BTreeMap<BackupId, Folder>,
+    held: &'a BTreeMap<BackupId, Hold>,
     today: Timestamp,
 }
 
 impl Asked<'_> {
-    /// What holds any key of those folders.
+    /// The hold of a backup, or of what is left of one.
+    fn hold(&self, id: &BackupId) -> Option<Lock> {
+        self.held.get(id).map(|hold| Lock::Held(hold.reason.clone()))
+    }
+
+    /// What holds any key of those folders; those that somebody holds are not asked about.
     async fn locks(&self, ids: &[BackupId], versioned: &mut bool) -> Result<BTreeMap<BackupId, Lock>> {
-        let keys = ids.iter().filter_map(|id| Some((id, self.folders.get(id)?)));
+        let free = ids.iter().filter(|id| !self.held.contains_key(id));
+        let keys = free.filter_map(|id| Some((id, self.folders.get(id)?)));
         let keys = keys.flat_map(|(id, folder)| folder.keys.iter().map(move |key| (id, key)));
         let mut answers = stream::iter(keys)
             .map(|(id, key)| async move { (id, self.store.protection(key).await) })
@@ -324,7 +329,7 @@ impl Asked<'_> {
         let mut locks = self.locks(&gone, versioned).await?;
         let leftovers = gone.into_iter().filter_map(|id| {
             let folder = self.folders.get(&id)?;
-            let lock = locks.remove(&id);
+            let lock = self.hold(&id).or_else(|| locks.remove(&id));
             Some(Leftover { bytes: folder.bytes, written: folder.written, lock, id })
         });
         unlisted.leftovers = leftovers.collect();

@@ -194,3 +194,46 @@ async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
     let remedy = "they cost space and are never used: a lifecycle rule of the bucket can abort them after a day";
     Check::warn(NAME, format!("{abandoned} of {} are older than a day", all.len()), remedy)
 }
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_store::LifecycleRule;
+
+    use super::*;
+
+    /// What is found, by the rules of the bucket.
+    fn found(versioning: Versioning, rules: Option<Vec<LifecycleRule>>, policy: &RetentionPolicy) -> Check {
+        let capabilities = Capabilities {
+            conditional_writes: true,
+            object_lock: ObjectLock::Disabled,
+            versioning,
+            lifecycle: rules,
+            clock_skew: None,
+        };
+        lifecycle(&capabilities, policy)
+    }
+
+    #[test]
+    fn rules_that_remove_backups_are_named() {
+        let policy = RetentionPolicy::default();
+        let rule = |id: &str| LifecycleRule { id: id.to_owned(), ..LifecycleRule::default() };
+        let expiring = LifecycleRule { expires: Some(Expiry::Days(30)), ..rule("monthly") };
+        let check = found(Versioning::Disabled, Some(vec![rule("other"), expiring]), &policy);
+        let text = format!("{check:?}");
+        assert!(text.contains("'monthly' removes everything 30 days after"), "{text}");
+        let noncurrent = LifecycleRule { noncurrent_days: Some(7), ..rule("old") };
+        let fine = [
+            found(Versioning::Disabled, Some(Vec::new()), &policy),
+            found(Versioning::Enabled, Some(vec![noncurrent]), &policy),
+            found(Versioning::Enabled, None, &policy),
+            found(Versioning::Enabled, Some(Vec::new()), &RetentionPolicy { purge_versions: true, ..policy.clone() }),
+        ];
+        for check in fine {
+            assert!(!format!("{check:?}").contains("NoncurrentVersionExpiration"), "{check:?}");
+        }
+        let endless = format!("{:?}", found(Versioning::Enabled, Some(Vec::new()), &policy));
+        assert!(endless.contains("NoncurrentVersionExpiration"), "{endless}");
+        let hasty = LifecycleRule { abort_days: Some(0), ..rule("abort") };
+        assert!(format!("{:?}", found(Versioning::Disabled, Some(vec![hasty]), &policy)).contains("a day at least"));
+    }
+}

@@ -194,8 +194,21 @@ async fn what_is_held_stays() {
 
     let released = release(&catalog, &wanted(&ids[1])).await.unwrap();
     assert_eq!((released.legal_hold, released.hold), (Ok(5), None));
+
+    // Somebody takes away the manifest of a held one: what is left of it stays as well.
+    let manifest = layout::manifest(&"prod".parse().unwrap(), &ids[5]).unwrap();
+    let lost = catalog.get(&wanted(&ids[5])).await.unwrap();
+    scene.store.put_once(&layout::hold(&"prod".parse().unwrap(), &ids[5]).unwrap(), body("{}")).await.unwrap();
+    let bytes = trust::read_small(scene.store.as_ref(), &manifest).await.unwrap();
+    scene.store.delete(&manifest).await.unwrap();
+    scene.wait(9 * DAY);
+    scene.backup(7).await;
+    let prune = scene.survey(&RetentionPolicy::default()).await;
+    assert!(prune.is_empty() && prune.leftovers.len() == 1, "{prune:?}");
+    scene.store.put_once(&manifest, body(bytes)).await.unwrap();
+    assert_eq!(release(&catalog, &wanted(&ids[5])).await.unwrap().backup, lost.manifest().id);
     scene.prune(Arc::clone(&scene.store), &keep_last(2)).await.unwrap();
-    assert_eq!(scene.listed().await, ids[4..].iter().cloned().collect());
+    assert!(!scene.listed().await.contains(&ids[1]));
     assert!(matches!(release(&catalog, &wanted(&ids[1])).await, Err(crate::Error::NoBackup { .. })));
 }
 
