@@ -1,6 +1,7 @@
 //! The whole program on real servers.
 
 mod catalog;
+mod deploy;
 mod diff;
 mod drill;
 mod etcd_restore;
