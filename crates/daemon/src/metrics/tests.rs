@@ -139,7 +139,7 @@ fn series_go_with_their_schedule_and_are_bounded() {
 #[tokio::test]
 async fn a_store_is_timed_and_its_failures_are_counted() {
     let metrics = metrics(&[]);
-    let memory = MemoryStore::new(Arc::new(Timestamp::now));
+    let memory = MemoryStore::new(Arc::new(now));
     let away = || Fault::Fail(StoreError::Timeout { operation: "write", resource: "x".to_owned() });
     let store = FaultyStore::new(memory, nth(Operation::PutOnce, 2, away));
     let store = MeteredStore::new(Arc::new(store), metrics.clone());
