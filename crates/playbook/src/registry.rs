@@ -128,7 +128,7 @@ fn fault(action: &dyn AnyAction) -> Option<String> {
         return Some("does not say what it does: one line without a full stop, and a description".to_owned());
     }
     for (what, schema) in [("inputs", action.inputs()), ("outputs", action.outputs())] {
-        if let Some(keyword) = unknown_keyword(&schema) {
+        if let Some(keyword) = unknown_keyword(schema) {
             return Some(format!("has {what} whose schema uses '{keyword}', which is not understood"));
         }
         if schema.get("type").and_then(Value::as_str) != Some("object") {
@@ -147,5 +147,5 @@ fn fault(action: &dyn AnyAction) -> Option<String> {
 }
 
 fn manual(action: &dyn AnyAction) -> Manual {
-    Manual { statement: action.statement(), inputs: action.inputs(), outputs: action.outputs() }
+    Manual { statement: action.statement(), inputs: action.inputs().clone(), outputs: action.outputs().clone() }
 }

@@ -16,8 +16,10 @@ use crate::Proof;
 #[async_trait]
 pub(crate) trait AnyAction: Send + Sync {
     fn statement(&self) -> Statement;
-    fn inputs(&self) -> Value;
-    fn outputs(&self) -> Value;
+    /// JSON Schema of its inputs.
+    fn inputs(&self) -> &Value;
+    /// JSON Schema of its outputs.
+    fn outputs(&self) -> &Value;
     /// Whether these inputs can be read; the message says why not.
     fn accepts(&self, inputs: &Value) -> Result<(), String>;
     async fn plan(&self, inputs: &Value, context: &StepContext) -> Result<StepPlan, ActionError>;
@@ -33,25 +35,31 @@ pub(crate) trait AnyAction: Send + Sync {
 }
 
 pub(crate) fn erase<A: Action>(action: A) -> Arc<dyn AnyAction> {
-    Arc::new(Erased(action))
+    let inputs = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A::Inputs>();
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let outputs = settings.into_generator().into_root_schema_for::<A::Outputs>();
+    Arc::new(Erased { action, inputs: inputs.to_value(), outputs: outputs.to_value() })
 }
 
-struct Erased<A>(A);
+/// An action with its schemas, which every step that uses it is held to.
+struct Erased<A> {
+    action: A,
+    inputs: Value,
+    outputs: Value,
+}
 
 #[async_trait]
 impl<A: Action> AnyAction for Erased<A> {
     fn statement(&self) -> Statement {
-        self.0.statement()
+        self.action.statement()
     }
 
-    fn inputs(&self) -> Value {
-        let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<A::Inputs>();
-        schema.to_value()
+    fn inputs(&self) -> &Value {
+        &self.inputs
     }
 
-    fn outputs(&self) -> Value {
-        let settings = SchemaSettings::draft2020_12().for_serialize();
-        settings.into_generator().into_root_schema_for::<A::Outputs>().to_value()
+    fn outputs(&self) -> &Value {
+        &self.outputs
     }
 
     fn accepts(&self, inputs: &Value) -> Result<(), String> {
@@ -59,7 +67,7 @@ impl<A: Action> AnyAction for Erased<A> {
     }
 
     async fn plan(&self, inputs: &Value, context: &StepContext) -> Result<StepPlan, ActionError> {
-        let plan = self.0.plan(&read("inputs", inputs)?, context).await?;
+        let plan = self.action.plan(&read("inputs", inputs)?, context).await?;
         let outputs = plan.outputs.as_ref().map(|outputs| written("outputs", outputs)).transpose()?;
         Ok(plan.with_outputs(outputs))
     }
@@ -74,15 +82,15 @@ impl<A: Action> AnyAction for Erased<A> {
         let outputs = plan.outputs.as_ref().map(|outputs| read("outputs", outputs)).transpose()?;
         let plan = plan.clone().with_outputs(outputs);
         let mut writes = Writes::new(log);
-        written("outputs", &self.0.apply(&read("inputs", inputs)?, &plan, &mut writes, context).await?)
+        written("outputs", &self.action.apply(&read("inputs", inputs)?, &plan, &mut writes, context).await?)
     }
 
     async fn prove(&self, inputs: &Value, outputs: &Value, context: &StepContext) -> Result<Proof, ActionError> {
-        self.0.prove(&read("inputs", inputs)?, &read("outputs", outputs)?, context).await
+        self.action.prove(&read("inputs", inputs)?, &read("outputs", outputs)?, context).await
     }
 
     async fn undo(&self, inverse: Value, permit: &Permit, context: &StepContext) -> Result<Proof, ActionError> {
-        self.0.undo(read_inverse(inverse)?, permit, context).await
+        self.action.undo(read_inverse(inverse)?, permit, context).await
     }
 }
 

@@ -401,7 +401,7 @@ impl Run<'_> {
         let changes: Vec<String> =
             plan.changes.iter().map(|change| format!("{} {}", change.verb, change.object)).collect();
         let text = format!("step '{key}', which could not be planned before: {}", changes.join(", "));
-        self.approved(hash, &text, 1).await
+        self.approved(hash, &text, self.plan.quorum).await
     }
 }
 

@@ -35,10 +35,11 @@ pub enum EngineError {
         #[source]
         source: ActionError,
     },
-    /// A step cannot be planned: an expression has no value.
-    #[error("step '{step}': {reason}")]
+    /// The key of the run cannot be known: an expression has no value. (A step with such an expression is refused in the
+    /// plan.)
+    #[error("{step}: {reason}")]
     Expression {
-        /// Its key.
+        /// Where it stands.
         step: String,
         /// Why not.
         reason: String,

@@ -106,20 +106,28 @@ impl Planning<'_> {
                 let is_always = step.condition.as_ref().is_some_and(|one| one.is_always());
                 let found = match refused {
                     Some(need) if !is_always => refusal(frame, step, format!("it needs '{}'", need.spec.id)),
-                    _ => self.step(frame, step, &known).await?,
+                    _ => self.told(frame, step, &known).await?,
                 };
                 known.insert(&step.spec.id, found.known);
                 planned.extend(found.steps);
             }
             let complete = known.values().all(|known| matches!(known, Known::Outputs | Known::NotWanted));
             for step in &frame.playbook.finally {
-                let found = self.step(frame, step, &known).await?;
+                let found = self.told(frame, step, &known).await?;
                 known.insert(&step.spec.id, found.known);
                 planned.extend(found.steps);
             }
             Ok((planned, complete))
         }
         .boxed()
+    }
+
+    /// A step whose expressions have no value, as of a step that was skipped, is refused, and the others are planned.
+    async fn told(&self, frame: &Frame<'_>, step: &Step, known: &BTreeMap<&str, Known>) -> Result<Found, EngineError> {
+        match self.step(frame, step, known).await {
+            Err(EngineError::Expression { reason, .. }) => Ok(refusal(frame, step, reason)),
+            other => other,
+        }
     }
 
     async fn step(&self, frame: &Frame<'_>, step: &Step, known: &BTreeMap<&str, Known>) -> Result<Found, EngineError> {

@@ -3,7 +3,7 @@
 //! CEL's implementation has no limit on its cost. So an expression is bounded in length, in depth and in the depth of its
 //! loops, and each round of a loop asks first whether there is still time: a call that says so is put into the condition
 //! of every loop. What has no loop ends by itself, but for functions over long texts; so it runs beside the engine, which
-//! gives it up when its time is over, and only a few run at a time.
+//! gives it up when its time is over.
 
 mod infer;
 mod template;
@@ -17,7 +17,6 @@ use std::time::Duration;
 use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 use cel::{Context, Env, ExecutionError, IdedExpr, extensions};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 pub(crate) use infer::{Path, Variables};
 pub(crate) use template::Template;
@@ -35,11 +34,6 @@ const MAX_ROUNDS: u32 = 100_000;
 const DEADLINE: Duration = Duration::from_secs(10);
 /// What each round of a loop asks. No name of a person's can begin so.
 const MAY_GO_ON: &str = "@mayGoOn";
-/// How many are evaluated at a time, those included that were given up and have not ended.
-const AT_ONCE: usize = 4;
-
-static PERMITS: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(AT_ONCE)));
-
 /// The language: CEL's standard library, optional values, functions over texts, and `always()`.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib().with_optional_support(true);
@@ -123,16 +117,8 @@ impl Expression {
         let (ast, source) = (Arc::clone(&self.bounded), self.source.clone());
         let rounds = Arc::new(AtomicU32::new(MAX_ROUNDS));
         let left = Arc::clone(&rounds);
-        let permit = Arc::clone(&PERMITS).acquire_owned();
-        let permit = tokio::time::timeout(DEADLINE, permit).await;
-        let permit = permit
-            .ok()
-            .and_then(Result::ok)
-            .ok_or_else(|| format!("'{}': not evaluated, since others take too long", shown(&self.source)))?;
         let work = tokio::task::spawn_blocking(move || {
-            let result = resolve(&ast, wanted, left);
-            drop(permit);
-            result.map_err(|reason| format!("'{}': {reason}", shown(&source)))
+            resolve(&ast, wanted, left).map_err(|reason| format!("'{}': {reason}", shown(&source)))
         });
         match tokio::time::timeout(DEADLINE, work).await {
             Ok(done) => done.map_err(|_| format!("'{}': it cannot be evaluated", shown(&self.source)))?,

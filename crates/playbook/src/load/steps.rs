@@ -89,8 +89,8 @@ impl Loader<'_> {
             Some((name, place)) => match self.registry.get(name) {
                 Some(action) => {
                     let schema = action.outputs();
-                    outputs = Type::of_schema(&schema, &schema);
-                    inputs = Some(action.inputs());
+                    outputs = Type::of_schema(schema, schema);
+                    inputs = Some(action.inputs().clone());
                     repeat = action.statement().repeat;
                 }
                 None => faults.unknown(place, "action", name, self.registry.names().chain([CALL])),
@@ -210,7 +210,7 @@ fn called_type(called: &Playbook, registry: &crate::Registry) -> Type {
             (Some(called), _) => called_type(called, registry),
             (None, Some(action)) => {
                 let schema = action.outputs();
-                Type::of_schema(&schema, &schema)
+                Type::of_schema(schema, schema)
             }
             (None, None) => Type::Any,
         };

@@ -311,3 +311,42 @@ async fn playbooks_call_one_another() {
         .into()
     );
 }
+
+/// What the engine costs besides the action: expressions, the graph, and three durable lines. The figure is printed; only
+/// what is absurd on the slowest of machines fails.
+#[tokio::test]
+async fn a_step_costs_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = World::default();
+    let journals = Arc::new(DirectoryJournals::new(folder.path().to_owned()));
+    let engine = Engine { journals, ..world.engine(&People::default()) };
+    let step = |number: usize| {
+        let with = json!({"that": "${{ 1 < 2 }}", "message": "a"});
+        json!({"id": format!("s{number}"), "uses": "assert", "with": with})
+    };
+    let playbook = playbook(&engine, (0..200).map(step).collect(), json!({}));
+    let plan = engine.plan(&playbook, &request(), &CancellationToken::new()).await.unwrap();
+    let hash = plan.hash;
+    let begun = std::time::Instant::now();
+    let record = engine.run(&playbook, plan, &hash, Arc::new(()), &CancellationToken::new()).await.unwrap();
+    let each = begun.elapsed() / 200;
+    println!("{each:?} a step");
+    assert_eq!(record.outcome, Some(Outcome::Success));
+    assert!(each < Duration::from_millis(500), "{each:?} a step");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_that_reads_what_was_skipped_is_refused_and_the_rest_is_planned() {
+    let world = World::default();
+    let engine = world.engine(&People::default());
+    let steps = json!([
+        set("no", json!({"if": "1 > 2"})),
+        set("reads", json!({"needs": ["no"], "with": {"value": "${{ steps.no.value }}"}})),
+        set("other", json!({"needs": []})),
+    ]);
+    let playbook = playbook(&engine, steps, json!({}));
+    let plan = engine.plan(&playbook, &request(), &CancellationToken::new()).await.unwrap();
+    let refused = plan.steps.iter().find(|step| step.step == "reads").unwrap();
+    assert!(matches!(&refused.state, Planned::Refused(reason) if reason.contains("there is no 'value'")));
+    assert_eq!(plan.steps.iter().filter(|step| step.state == Planned::Known).count(), 1);
+}
