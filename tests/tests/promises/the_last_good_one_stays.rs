@@ -88,7 +88,8 @@ async fn killer(site: &Site) {
         let again = site.json(0, &PRUNE);
         assert_eq!(again["failed"].as_array().map(Vec::len), Some(0), "{again}");
         assert_eq!(again["unfinished"], serde_json::json!([]), "{again}");
-        let now: Vec<String> = site.place.files().await.into_keys().collect();
+        // A file that was being written is an unfinished upload, which goes with its age only.
+        let now: Vec<String> = site.place.files().await.into_keys().filter(|key| !key.contains(".part-")).collect();
         assert!(now.iter().eq(clean.keys()), "{now:?} after {again}");
     }
     println!("{kills} kills with {stages:?} files left");
