@@ -1,11 +1,10 @@
 //! Backups of clusters whose API is not the one of the API server that the drill has: other versions of Kubernetes, and
-//! APIs that are switched off, not installed, or kept by another server.
+//! APIs that are switched off or not installed.
 
-use lifeboat_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
 use super::{finds, passes, verified};
-use crate::support::{Files, Keys, Site, apply, boot, shop, small, turn};
+use crate::support::{Files, Keys, Site, apply, boot, small, turn};
 
 /// The backup as if it had been taken of these versions.
 fn taken_of(files: &Files, keys: &Keys, id: &str, kubernetes: &str, etcd: Option<&str>) -> Files {
@@ -54,60 +53,26 @@ async fn a_backup_of_another_minor_version() {
     passes(&site, &id, &[]);
 }
 
-/// Makes `cluster` get the boats from `other`, as from an aggregated API server. The kinds of Service that need an
-/// address of the network would not reach this machine; a name does.
-async fn aggregate(cluster: &Cluster, other: &Cluster) {
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": "anybody"}, "subjects": [{"kind": "User", "name": "system:anonymous"}],
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}});
-    apply(other, "anybody", &binding);
-    let port: u16 = other.url().rsplit(':').next().unwrap().parse().unwrap();
-    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "harbour", "namespace": "default"},
-        "spec": {"type": "ExternalName", "externalName": "localhost", "ports": [{"port": port}]}});
-    apply(cluster, "harbour", &service);
-    let api = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
-        "metadata": {"name": "v1.shop.example.com"}, "spec": {"group": "shop.example.com", "version": "v1",
-        "groupPriorityMinimum": 1000, "versionPriority": 10, "insecureSkipTLSVerify": true,
-        "service": {"name": "harbour", "namespace": "default", "port": port}}});
-    apply(cluster, "api", &api);
-    cluster.kubectl(&["wait", "--for=condition=Available", "apiservice/v1.shop.example.com", "--timeout=120s"]);
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn apis_that_are_switched_off_or_kept_elsewhere() {
+async fn apis_that_are_switched_off() {
     let _turn = turn().await;
     let cluster = boot(|cluster| {
         apply(cluster, "scaler", &scaler());
         apply(cluster, "cron", &cron());
     })
     .await;
-    let other = boot(shop).await;
-    aggregate(&cluster, &other).await;
     let site = Site::directory(&cluster);
     let id = site.create();
-    let listed = site.json(0, &["backup", "objects", &id, "boats", "-A", "-i", "recovery.key"]);
-    assert!(listed.to_string().contains("flying-dutchman"), "{listed}");
+    passes(&site, &id, &[]);
 
-    // What another server keeps is in no etcd of this cluster: said, and nobody's fault.
-    let result = passes(&site, &id, &[]);
-    let warnings = result["warnings"].to_string();
-    assert!(
-        warnings.contains("another server keeps them") && warnings.contains("boats.shop.example.com"),
-        "{warnings}"
-    );
-    let compared = |result: &Value, name: &str| {
-        result["checks"].as_array().unwrap().iter().any(|check| check["name"] == name && check["ok"] == true)
-    };
-    assert!(compared(&result, "cronjobs.batch") && !compared(&result, "boats.shop.example.com"), "{result:#}");
-
-    // A kind that is not installed, and one that is served at another version only.
-    let off = ["--api-server-arg=--runtime-config=batch/v1=false"];
-    let not_served = [("resource-not-served", Some("cronjobs.batch"))];
-    let result = finds(&site, &id, &off, 1, &not_served);
-    assert!(result["findings"][0]["message"].as_str().unwrap().contains("does not serve them"), "{result:#}");
-    let off = ["--api-server-arg=--runtime-config=autoscaling/v2=false"];
-    let result = finds(&site, &id, &off, 1, &[("resource-unreadable", Some("horizontalpodautoscalers.autoscaling"))]);
-    assert!(!verified(&site, &id) || result["restores"] == false);
+    // A kind that is not installed, and one that is served at another version only. The API server removes what it had
+    // registered for them.
+    let off = |what: &str| format!("--api-server-arg=--runtime-config={what}=false");
+    let gone = ("object-missing", Some("apiservices.apiregistration.k8s.io/v1.batch"));
+    finds(&site, &id, &[&off("batch/v1")], 4, &[("resource-not-served", Some("cronjobs.batch")), gone]);
+    let gone = ("object-missing", Some("apiservices.apiregistration.k8s.io/v2.autoscaling"));
+    let unreadable = ("resource-unreadable", Some("horizontalpodautoscalers.autoscaling"));
+    finds(&site, &id, &[&off("autoscaling/v2")], 4, &[unreadable, gone]);
     passes(&site, &id, &[]);
 }
 
