@@ -1,6 +1,7 @@
 //! The whole program on real servers.
 
 mod catalog;
+mod daemon;
 mod deploy;
 mod diff;
 mod drill;

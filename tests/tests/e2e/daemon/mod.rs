@@ -1,8 +1,6 @@
 //! The daemon as a process, on a real control plane and a real bucket, while one thing after the other fails.
 
-mod cut;
 mod kills;
-mod outages;
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -18,8 +16,6 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Site, Still, memory};
-
-use self::cut::Cut;
 
 /// How long anything may take on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -102,7 +98,7 @@ fn configure(site: &Site, more: &Value) {
 
 /// Every manifest in the bucket, the first of the chain first. Anything that cannot be believed fails the test.
 async fn chain(site: &Site) -> Vec<Manifest> {
-    let key = std::fs::read_to_string(site.path("signing.key.pub")).unwrap();
+    let key = std::fs::read_to_string(site.path("signing.pub")).unwrap();
     let key = key.lines().find(|line| line.starts_with("RW")).unwrap();
     let context = Context {
         store: Arc::new(memory(&site.place.files().await).await),
