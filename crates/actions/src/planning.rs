@@ -74,15 +74,10 @@ pub(crate) async fn plan_patch<O>(
             plan.warnings.extend(warnings);
             after
         }
-        None => merged_object(current, &patch),
+        None => merged(current, &patch),
     };
     plan.changes.push(Change::new(id, "patch", reference(current), &settled(current.clone()), &settled(after)));
     Ok(())
-}
-
-/// As [`merged`], where nulls of the patch take members away.
-fn merged_object(current: &Value, patch: &Value) -> Value {
-    merged(current, patch)
 }
 
 /// A creation of one object, as the server would store it.
