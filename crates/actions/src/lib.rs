@@ -25,7 +25,7 @@ pub use api::Connection;
 pub use evidence::EvidenceFolder;
 
 /// What a proof waits for a controller; the step's own time-out may be shorter.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What the actions are given.
 #[derive(Debug, Clone)]

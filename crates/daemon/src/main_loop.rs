@@ -25,10 +25,10 @@ use crate::timing::Timing;
 /// The clock is looked at as often, whatever is expected, since it may be set.
 const LONGEST_SLEEP: Duration = Duration::from_secs(20);
 /// The catalog is looked at as often, by those who do not lead too.
-const REFRESH: Duration = Duration::from_secs(600);
+const REFRESH: Duration = Duration::from_mins(10);
 /// Waits after a look that failed.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 /// What comes from outside of the loop.
 pub(crate) struct Inbox {
@@ -477,12 +477,11 @@ async fn attempted(
 ) -> Result<BackupFacts, RecoveryError> {
     let begun = Instant::now();
     let earlier = if attempt > 1 { runner.taken_for(run, cancel).await? } else { None };
-    let backup = match earlier {
-        Some(backup) => backup,
-        None => {
-            runner.events.publish(DaemonEvent::BackupStarted { run: run.clone(), attempt });
-            runner.back_up(order, fence, cancel).await?
-        }
+    let backup = if let Some(backup) = earlier {
+        backup
+    } else {
+        runner.events.publish(DaemonEvent::BackupStarted { run: run.clone(), attempt });
+        runner.back_up(order, fence, cancel).await?
     };
     let took = begun.elapsed();
     runner.events.publish(DaemonEvent::BackupFinished { run: run.clone(), backup: backup.clone(), took });

@@ -87,29 +87,26 @@ async fn all(mut options: DaemonOptions, shutdown: CancellationToken) -> Result<
         None => None,
     };
     let (to_office, office) = watch::channel(Office::None);
-    match (&options.config.daemon.leader_election, &options.kubernetes) {
-        (Some(election), Some(kubernetes)) => {
-            // An API server that keeps silent must not keep us from noticing that the lease runs out.
-            let patience = Duration::from_secs(election.lease_seconds.into()) / 4;
-            let impatient = ConnectOptions { connect_timeout: patience, stall_timeout: patience, ..kubernetes.clone() };
-            let leader = Leader {
-                cluster: Cluster::connect(impatient).await?,
-                context: options.context.clone(),
-                election: election.clone(),
-                identity: options.identity.clone(),
-                events: events.clone(),
-                office: to_office,
-            };
-            tasks.spawn("leader election", leader.run(after_work.clone()));
-        }
-        _ => {
-            to_office.send_replace(Office::Held(None));
-            let over = after_work.clone();
-            tasks.spawn("leadership", async move {
-                over.cancelled().await;
-                drop(to_office);
-            });
-        }
+    if let (Some(election), Some(kubernetes)) = (&options.config.daemon.leader_election, &options.kubernetes) {
+        // An API server that keeps silent must not keep us from noticing that the lease runs out.
+        let patience = Duration::from_secs(election.lease_seconds.into()) / 4;
+        let impatient = ConnectOptions { connect_timeout: patience, stall_timeout: patience, ..kubernetes.clone() };
+        let leader = Leader {
+            cluster: Cluster::connect(impatient).await?,
+            context: options.context.clone(),
+            election: election.clone(),
+            identity: options.identity.clone(),
+            events: events.clone(),
+            office: to_office,
+        };
+        tasks.spawn("leader election", leader.run(after_work.clone()));
+    } else {
+        to_office.send_replace(Office::Held(None));
+        let over = after_work.clone();
+        tasks.spawn("leadership", async move {
+            over.cancelled().await;
+            drop(to_office);
+        });
     }
     let (to_requests, requests) = mpsc::channel(REQUESTS);
     let (to_schedules, schedules) = watch::channel(Vec::new());

@@ -25,7 +25,7 @@ use crate::request::Begun;
 use crate::run::DrillOptions;
 
 /// How long the workloads of a drill may take; there are none on this machine.
-const READY_WITHIN: Duration = Duration::from_secs(300);
+const READY_WITHIN: Duration = Duration::from_mins(5);
 
 /// Manifests that are read before it is looked again which there are.
 const MANIFESTS: usize = 1_000;

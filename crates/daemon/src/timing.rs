@@ -14,7 +14,7 @@ const MOST_COUNTED: u64 = 10_000;
 
 /// A cron expression in its time zone.
 ///
-/// Daylight saving is as in the CronJobs of Kubernetes: a time of the day that is skipped is not due on that day, and one
+/// Daylight saving is as in the `CronJobs` of Kubernetes: a time of the day that is skipped is not due on that day, and one
 /// that comes twice is due twice. <https://github.com/robfig/cron/blob/v3.0.1/spec.go>
 #[derive(Debug, Clone)]
 pub(crate) struct Timing {

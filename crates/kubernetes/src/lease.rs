@@ -86,7 +86,7 @@ impl LeaseLock {
         let margin = margin.clamp(CLOCK, self.options.duration / 2);
         loop {
             let expires = self.renewed + self.options.duration.saturating_sub(margin);
-            sleep((self.options.duration - margin) / 3).await;
+            sleep(self.options.duration.saturating_sub(margin) / 3).await;
             match timeout_at(expires, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error @ Error::LeaseLost { .. })) => return error,

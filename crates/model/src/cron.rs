@@ -1,4 +1,4 @@
-//! Cron expressions of five fields, as the CronJobs of Kubernetes take them.
+//! Cron expressions of five fields, as the `CronJob`s of Kubernetes take them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,7 +12,7 @@ const MAX_BYTES: usize = 256;
 /// When something is due: minute, hour, day of the month, month and day of the week, or one of `@hourly`, `@daily`
 /// (`@midnight`), `@weekly`, `@monthly` and `@yearly` (`@annually`).
 ///
-/// The form is that of `robfig/cron` 3.0.1, by which Kubernetes reads the schedules of CronJobs: numbers, names of months
+/// The form is that of `robfig/cron` 3.0.1, by which Kubernetes reads the schedules of `CronJob`s: numbers, names of months
 /// and weekdays, lists, ranges, steps, and `*` or `?` for every value. Sunday is 0, and 7 is no weekday.
 /// <https://github.com/robfig/cron/blob/v3.0.1/parser.go>
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -177,10 +177,10 @@ impl Bounds {
     fn value(&self, text: &str) -> Result<u32, String> {
         let named = self.names.iter().position(|name| text.eq_ignore_ascii_case(name));
         let named = named.and_then(|place| u32::try_from(place).ok()).map(|place| place + self.min);
-        let names = if self.names.is_empty() { "" } else { ", or a name of three letters" };
+        let or_name = if self.names.is_empty() { "" } else { ", or a name of three letters" };
         match named.or_else(|| number(text)) {
             Some(value) if (self.min..=self.max).contains(&value) => Ok(value),
-            _ => Err(format!("'{text}' is not from {} to {}{names}", self.min, self.max)),
+            _ => Err(format!("'{text}' is not from {} to {}{or_name}", self.min, self.max)),
         }
     }
 }

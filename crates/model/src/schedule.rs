@@ -27,7 +27,7 @@ pub struct NamedSchedule {
     {"rule": "self.etcd || self.objects", "message": "neither etcd nor objects would be captured"}
 ]))]
 pub struct ScheduleSpec {
-    /// Cron expression of five fields, as in CronJobs: `0 3 * * *`, `@hourly`.
+    /// Cron expression of five fields, as in `CronJob`s: `0 3 * * *`, `@hourly`.
     #[schemars(length(max = 256), extend("x-kubernetes-validations" = [{
         "rule": r"self.matches(r'^\s*(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|[^\s@=]+(\s+[^\s=]+){4})\s*$')",
         "message": "must have five fields, or be one of @yearly, @monthly, @weekly, @daily and @hourly"

@@ -86,8 +86,12 @@ fn the_page_of_the_actions_is_that_of_the_code() {
 #[test]
 fn the_playbooks_are_without_faults_and_say_what_they_are_for() {
     let registry = registry();
-    let playbooks: Vec<String> =
-        files().into_iter().filter(|path| path.starts_with("playbooks/") && path.ends_with(".yaml")).collect();
+    let playbooks: Vec<String> = files()
+        .into_iter()
+        .filter(|path| {
+            path.starts_with("playbooks/") && std::path::Path::new(path).extension().is_some_and(|end| end == "yaml")
+        })
+        .collect();
     assert!(!playbooks.is_empty());
     for path in playbooks {
         let playbook = load(&path, &read(&path), &registry, &std::collections::BTreeMap::new())

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Responder, Watcher};
 
-const OBJECTS: &str = r#"
+const OBJECTS: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata: {name: shop}
@@ -33,7 +33,7 @@ kind: RoleBinding
 metadata: {name: shop-looks, namespace: shop}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
 subjects: [{kind: ServiceAccount, name: default, namespace: shop}]
-"#;
+";
 
 /// What the run acts on, but for what the server counts by itself.
 fn state(kubeconfig: &std::path::Path) -> Value {

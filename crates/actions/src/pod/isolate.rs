@@ -70,6 +70,7 @@ struct Memo {
 /// What undoes one write.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum Undone {
     /// The pod gets these labels back.
     Labels { target: Target, originals: Labels },

@@ -100,7 +100,7 @@ mod tests {
     fn the_quarantine_itself_allows_nothing() {
         let own = policy("shop", "u-1", None);
         assert!(is_quarantine(&own, "u-1") && !is_quarantine(&own, "u-2"));
-        assert_eq!(residual(&[own.clone()], &quarantined("u-1")), []);
+        assert_eq!(residual(std::slice::from_ref(&own), &quarantined("u-1")), []);
         assert!(!selects(&own["spec"]["podSelector"], &quarantined("u-2")));
         let opened = merged(&own, &json!({"spec": {"ingress": [{}]}}));
         assert!(!is_quarantine(&opened, "u-1"));

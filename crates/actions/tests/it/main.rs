@@ -1,4 +1,5 @@
 //! The actions on a real control plane: API server, controller manager, scheduler, and nodes of kwok.
+#![cfg(test)]
 
 mod accounts;
 mod containment;

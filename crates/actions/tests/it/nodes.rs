@@ -5,12 +5,12 @@ use serde_json::json;
 
 use crate::world::{SHOP, World, ended};
 
-const BUDGET: &str = r#"
+const BUDGET: &str = r"
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata: {name: all-of-web, namespace: shop}
 spec: {minAvailable: 2, selector: {matchLabels: {app: web}}}
-"#;
+";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_is_contained_and_given_back() {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::world::{SHOP, World, ended, engine};
 
-const PODS: &str = r#"
+const PODS: &str = r"
 apiVersion: v1
 kind: Namespace
 metadata: {name: lab}
@@ -24,7 +24,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: on-host, namespace: lab, labels: {app: host}}
 spec: {nodeName: n1, hostNetwork: true, automountServiceAccountToken: false, containers: [{name: a, image: example.com/a}]}
-"#;
+";
 
 fn pod(name: &str) -> Value {
     json!({"kind": "Pod", "namespace": "lab", "name": name})

@@ -1,5 +1,4 @@
 //! Arguments of `daemon`.
-#![expect(clippy::doc_markdown, reason = "these comments are help texts, and printed as they are")]
 
 use std::path::PathBuf;
 

@@ -25,7 +25,7 @@ use crate::event::DaemonEvent;
 use crate::resources::{Backup, BackupDocument};
 
 /// How often the store is compared with the objects when nothing happened here: others write to it as well.
-const EVERY: Duration = Duration::from_secs(600);
+const EVERY: Duration = Duration::from_mins(10);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_secs(30);
 /// Events that come within this time are answered at once.

@@ -32,7 +32,7 @@ const CONNECTIONS: usize = 32;
 /// How long the head of a request may take.
 const HEADER: Duration = Duration::from_secs(5);
 /// How long a connection may last, whatever goes over it.
-const CONNECTION: Duration = Duration::from_secs(60);
+const CONNECTION: Duration = Duration::from_mins(1);
 /// The most bytes of a request's head.
 const BUFFER: usize = 16 << 10;
 /// After a failure to accept, as where no file descriptors are left.

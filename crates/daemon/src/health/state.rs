@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::event::{DaemonEvent, Leadership};
 
 /// The main loop turns many times in that time, whatever it waits for.
-const SILENCE: Duration = Duration::from_secs(300);
+const SILENCE: Duration = Duration::from_mins(5);
 
 type Check = (&'static str, Result<(), String>);
 

@@ -159,7 +159,7 @@ impl Metrics {
         Self(Arc::new(inner))
     }
 
-    /// The numbers now, in OpenMetrics' text format, which Prometheus and its like read.
+    /// The numbers now, in `OpenMetrics`' text format, which Prometheus and its like read.
     pub(crate) fn render(&self) -> String {
         let mut text = String::new();
         // Writing into a String cannot fail.

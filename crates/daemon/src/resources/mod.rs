@@ -2,6 +2,7 @@
 //!
 //! Each definition is generated from the type of its document, which a configuration file uses too. What the API server
 //! holds an object to before it stores it is in the document's schema; the rules that look at metadata are here.
+#![expect(clippy::duplicated_attributes, reason = "columns of the same type are several columns")]
 
 mod permissions;
 

@@ -217,7 +217,7 @@ impl Run<'_> {
         if let Some(by) = self.aborted_by() {
             return Err(Ended::with(Outcome::Blocked, format!("not begun, since '{by}' ended the run")));
         }
-        if step.condition.as_ref().is_some_and(|condition| condition.is_always()) {
+        if step.condition.as_ref().is_some_and(super::super::expression::Expression::is_always) {
             return Ok(());
         }
         for need in &step.needs {

@@ -100,7 +100,8 @@ impl<'p> Frame<'p> {
 impl Step {
     /// Every path that its expressions read.
     pub(crate) fn references(&self) -> Vec<&Path> {
-        let conditions = self.condition.iter().chain(&self.until).flat_map(|one| one.references());
+        let conditions =
+            self.condition.iter().chain(&self.until).flat_map(super::super::expression::Expression::references);
         let lists = self.for_each.iter().flat_map(|one| one.references());
         conditions.chain(lists).chain(self.with.references()).collect()
     }

@@ -23,7 +23,7 @@ const EVERY: Period = Period::seconds(5);
 /// How long between the first two tries, where the step does not say.
 const BACKOFF: Period = Period::seconds(1);
 /// How long a write that is under way may go on after the step's time is over.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_mins(1);
 
 /// What a step is made of, while it is under way.
 struct UnderWay<'a> {

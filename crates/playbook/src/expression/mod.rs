@@ -120,12 +120,11 @@ impl Expression {
         let work = tokio::task::spawn_blocking(move || {
             resolve(&ast, wanted, left).map_err(|reason| format!("'{}': {reason}", shown(&source)))
         });
-        match tokio::time::timeout(DEADLINE, work).await {
-            Ok(done) => done.map_err(|_| format!("'{}': it cannot be evaluated", shown(&self.source)))?,
-            Err(_) => {
-                rounds.store(0, Ordering::Relaxed);
-                Err(format!("'{}': it takes longer than {DEADLINE:?}", shown(&self.source)))
-            }
+        if let Ok(done) = tokio::time::timeout(DEADLINE, work).await {
+            done.map_err(|_| format!("'{}': it cannot be evaluated", shown(&self.source)))?
+        } else {
+            rounds.store(0, Ordering::Relaxed);
+            Err(format!("'{}': it takes longer than {DEADLINE:?}", shown(&self.source)))
         }
     }
 

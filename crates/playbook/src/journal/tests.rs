@@ -81,7 +81,7 @@ proptest! {
         let cut = cut.index(bytes.len() + 1);
         let chain = read(&bytes[..cut]).unwrap();
         prop_assert_eq!(chain.length + chain.torn, cut as u64);
-        prop_assert_eq!(chain.lines.len(), bytes[..cut].iter().filter(|byte| **byte == b'\n').count());
+        prop_assert_eq!(chain.lines.len(), bytes[..cut].split(|byte| *byte == b'\n').count() - 1);
     }
 
     #[test]

@@ -48,13 +48,12 @@ impl Faults {
     ) {
         let nearest = lifeboat_model::nearest(found, known.clone());
         let found: String = found.chars().take(80).collect();
-        let message = match nearest {
-            Some(nearest) => format!("unknown {what} '{found}', did you mean '{nearest}'?"),
-            None => {
-                let known: Vec<&str> = known.take(24).collect();
-                let expected = if known.is_empty() { "there is none" } else { "expected one of: " };
-                format!("unknown {what} '{found}', {expected}{}", known.join(", "))
-            }
+        let message = if let Some(nearest) = nearest {
+            format!("unknown {what} '{found}', did you mean '{nearest}'?")
+        } else {
+            let known: Vec<&str> = known.take(24).collect();
+            let expected = if known.is_empty() { "there is none" } else { "expected one of: " };
+            format!("unknown {what} '{found}', {expected}{}", known.join(", "))
         };
         self.hinted(place, message, nearest);
     }

@@ -30,19 +30,16 @@ pub(crate) fn order(needs: &[Vec<usize>]) -> Result<Before, Vec<usize>> {
             if let Some(mark) = state.get_mut(step) {
                 *mark = 1;
             }
-            match needs.get(step).and_then(|needs| needs.get(next)) {
-                Some(&need) => {
-                    path.push((step, next + 1));
-                    if state.get(need) == Some(&1) {
-                        return Err(cycle(&path, need));
-                    }
-                    path.push((need, 0));
+            if let Some(&need) = needs.get(step).and_then(|needs| needs.get(next)) {
+                path.push((step, next + 1));
+                if state.get(need) == Some(&1) {
+                    return Err(cycle(&path, need));
                 }
-                None => {
-                    gather(&mut before, needs, step);
-                    if let Some(mark) = state.get_mut(step) {
-                        *mark = 2;
-                    }
+                path.push((need, 0));
+            } else {
+                gather(&mut before, needs, step);
+                if let Some(mark) = state.get_mut(step) {
+                    *mark = 2;
                 }
             }
         }

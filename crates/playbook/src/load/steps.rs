@@ -267,7 +267,7 @@ impl Draft<'_> {
         };
         let (condition, for_each, until) =
             (condition.unwrap_or_default(), for_each.unwrap_or_default(), until.unwrap_or_default());
-        let paths = condition.iter().chain(&until).flat_map(|one| one.references());
+        let paths = condition.iter().chain(&until).flat_map(super::super::expression::Expression::references);
         let paths = paths.chain(for_each.iter().flat_map(|one| one.references())).chain(with.references());
         for path in paths.filter(|path| path.root() == "steps") {
             reached(faults, node, path, is_last, reach);

@@ -50,7 +50,7 @@ fn of_step(step: &StepRecord, events: &mut Vec<Happened>) {
     for write in &step.writes {
         of_write(step, write, events);
     }
-    let proof = step.proof.as_ref().map(|proof| proof.text());
+    let proof = step.proof.as_ref().map(super::super::outcome::Proof::text);
     let details = match (proof, step.message.as_deref()) {
         (Some(proof), _) => proof,
         (None, message) => message.unwrap_or_default(),

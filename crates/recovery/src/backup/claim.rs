@@ -118,7 +118,7 @@ impl Claimant<'_> {
                 self.rivals.push(claim);
             }
             Err(error) => {
-                tracing::warn!(%key, error = chain(&error), "a place in the chain is taken by what is no claim")
+                tracing::warn!(%key, error = chain(&error), "a place in the chain is taken by what is no claim");
             }
         }
         Ok(true)

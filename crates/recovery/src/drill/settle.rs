@@ -255,8 +255,10 @@ impl Object {
     /// With the two members that lists leave out.
     fn whole(&self) -> Value {
         let mut json = self.json.clone();
-        json["apiVersion"] = self.kind.api_version().into();
-        json["kind"] = self.kind.kind.clone().into();
+        if let Some(members) = json.as_object_mut() {
+            members.insert("apiVersion".to_owned(), self.kind.api_version().into());
+            members.insert("kind".to_owned(), self.kind.kind.clone().into());
+        }
         json
     }
 }
@@ -327,9 +329,13 @@ async fn delete(cluster: &Cluster, object: Object) -> Result<()> {
 
 async fn empty_status(cluster: &Cluster, object: Object) -> Result<()> {
     let mut json = object.whole();
-    json["status"] = json!({"replicas": 0});
-    if object.kind.resource == "daemonsets" {
-        json["status"] = json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0});
+    let empty = if object.kind.resource == "daemonsets" {
+        json!({"currentNumberScheduled": 0, "numberMisscheduled": 0, "desiredNumberScheduled": 0, "numberReady": 0})
+    } else {
+        json!({"replicas": 0})
+    };
+    if let Some(members) = json.as_object_mut() {
+        members.insert("status".to_owned(), empty);
     }
     cluster.replace_status(object.path(), Bytes::from(json.to_string()), options()).await?;
     Ok(())

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{Site, Still, memory};
 
 /// How long anything may take on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_mins(4);
 
 /// A daemon that runs.
 struct Daemon {

@@ -73,10 +73,9 @@ fn values_that_make_no_sense_are_refused() {
         let complaint = with(&[wrong]).unwrap_err();
         assert!(complaint.contains(says), "{wrong}: {complaint}");
     }
-    for missing in 0..NEEDED.len() {
-        let mut settings = NEEDED.to_vec();
-        settings.remove(missing);
-        assert!(render(&settings).unwrap_err().contains("is needed"), "{}", NEEDED[missing]);
+    for missing in NEEDED {
+        let settings: Vec<_> = NEEDED.iter().copied().filter(|setting| *setting != missing).collect();
+        assert!(render(&settings).unwrap_err().contains("is needed"), "{missing}");
     }
     let chart = chart();
     let arguments = ["lint", "--strict", chart.to_str().unwrap()];

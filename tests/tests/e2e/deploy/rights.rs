@@ -36,8 +36,9 @@ async fn audited() -> (Cluster, PathBuf, TempDir) {
         format!("--audit-policy-file={}", policy.display()),
         format!("--audit-log-path={}", log.display()),
     ];
-    let cluster =
-        Cluster::start_with(|builder| options.into_iter().fold(builder, |builder, arg| builder.api_server_arg(arg)));
+    let cluster = Cluster::start_with(|builder| {
+        options.into_iter().fold(builder, lifeboat_controlplane::Builder::api_server_arg)
+    });
     (cluster.await, log, folder)
 }
 

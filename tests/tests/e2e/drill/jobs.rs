@@ -38,7 +38,7 @@ async fn pod(cluster: &Cluster, job: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_takes_the_jobs_and_runs_them_without_any_right() {
     let _turn = turn().await;
-    let cluster = Cluster::start_with(|builder| builder.with_controller_manager()).await;
+    let cluster = Cluster::start_with(lifeboat_controlplane::Builder::with_controller_manager).await;
     applies(&cluster, &manifest("namespace.yaml"), &[]);
     cluster.kubectl(&["wait", "--for=create", "serviceaccount/default", "-n", NAMESPACE, "--timeout=180s"]);
     // The standard is in force: a pod that says nothing of itself is refused.

@@ -22,7 +22,7 @@ pub(crate) fn run(app: &App, arguments: &PlaybookRbacArgs) -> Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
-/// A ClusterRole of what the actions state, one rule for each group and set of verbs.
+/// A `ClusterRole` of what the actions state, one rule for each group and set of verbs.
 fn role(registry: &Registry, actions: &BTreeSet<String>, name: &str) -> Value {
     let mut verbs: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
     for manual in actions.iter().filter_map(|action| registry.manual(action)) {

@@ -27,7 +27,7 @@ use crate::resources::{PERMISSIONS, definitions};
 pub(super) const NAMESPACE: &str = "lifeboat";
 const USER: &str = "lifeboat-daemon";
 /// What a machine may take that has a lot else to do.
-const DEADLINE: Duration = Duration::from_secs(180);
+const DEADLINE: Duration = Duration::from_mins(3);
 
 #[derive(Debug)]
 struct System;

@@ -12,6 +12,7 @@ use super::*;
 
 /// A step of a random graph.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 struct Drawn {
     writes: u32,
     fault: Fault,

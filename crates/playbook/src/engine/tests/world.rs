@@ -98,7 +98,7 @@ impl JournalFile for MemoryFile {
     }
 
     async fn cut(&mut self, length: u64) -> Result<(), StorageError> {
-        self.memory.files.lock().unwrap().get_mut(&self.run).unwrap().truncate(length as usize);
+        self.memory.files.lock().unwrap().get_mut(&self.run).unwrap().truncate(usize::try_from(length).unwrap());
         Ok(())
     }
 }
@@ -121,12 +121,11 @@ impl Journals for Memory {
 
     async fn claim(&self, key: &str, run: &RunId) -> Result<Claim, StorageError> {
         let mut claims = self.claims.lock().unwrap();
-        match claims.get(key) {
-            Some(holder) => Ok(Claim::Held(holder.clone())),
-            None => {
-                claims.insert(key.to_owned(), run.clone());
-                Ok(Claim::Taken(Box::new(())))
-            }
+        if let Some(holder) = claims.get(key) {
+            Ok(Claim::Held(holder.clone()))
+        } else {
+            claims.insert(key.to_owned(), run.clone());
+            Ok(Claim::Taken(Box::new(())))
         }
     }
 
@@ -142,7 +141,8 @@ pub(crate) struct Ticks(pub(crate) AtomicU64);
 impl Clock for Ticks {
     fn now(&self) -> Timestamp {
         let seconds = self.0.fetch_add(1, Ordering::Relaxed);
-        "2026-11-21T12:00:00Z".parse::<Timestamp>().unwrap() + SignedDuration::from_secs(seconds as i64)
+        "2026-11-21T12:00:00Z".parse::<Timestamp>().unwrap()
+            + SignedDuration::from_secs(i64::try_from(seconds).unwrap())
     }
 
     fn random(&self) -> u64 {
