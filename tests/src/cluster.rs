@@ -10,9 +10,19 @@ use std::sync::LazyLock;
 use lifeboat_controlplane::{Binaries, Builder, ControlPlane};
 use tempfile::TempDir;
 
-/// What tests of clusters need of the testbed; the S3 servers are others.
-const TOOLS: [&str; 8] =
-    ["etcd", "etcdutl", "etcdctl", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"];
+/// What tests of clusters and of their deployment need of the testbed; the S3 servers are others.
+const TOOLS: [&str; 10] = [
+    "etcd",
+    "etcdutl",
+    "etcdctl",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "kwok",
+    "helm",
+    "promtool",
+];
 
 static TESTBED: LazyLock<PathBuf> =
     LazyLock::new(|| env::var_os("LIFEBOAT_TESTBED_BIN").map_or_else(run_testbed, PathBuf::from));

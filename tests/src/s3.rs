@@ -35,6 +35,9 @@ const READY: Duration = Duration::from_secs(30);
 /// How often another port is tried when the first was taken.
 const STARTS: u32 = 3;
 
+/// The key of `MinIO`'s built-in key management.
+pub const KMS_KEY: &str = "lifeboat-tests";
+
 /// Tells the servers of one test program apart.
 static SERVERS: AtomicU32 = AtomicU32::new(0);
 
@@ -215,6 +218,8 @@ fn begin_process(kind: S3Kind, dir: &Path, access_key: &str, secret_key: &str) -
     let spec = if kind == S3Kind::Minio {
         spec.env("MINIO_ROOT_USER", access_key)
             .env("MINIO_ROOT_PASSWORD", secret_key)
+            // A key to encrypt with where it is asked for.
+            .env("MINIO_KMS_SECRET_KEY", format!("{KMS_KEY}:{}", "A".repeat(43) + "="))
             .env("HOME", dir)
             .args(["server", "--quiet", "--address"])
             .arg(address)

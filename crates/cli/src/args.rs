@@ -2,8 +2,11 @@
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, and printed as they are")]
 
 mod backup;
+mod daemon;
 mod drill;
+mod incident;
 mod keys;
+mod playbook;
 mod restore;
 
 use std::ffi::OsString;
@@ -13,11 +16,19 @@ use std::path::{Path, PathBuf};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use backup::{
-    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, ListArgs, ObjectsArgs, PolicyArgs, PruneArgs,
-    SearchArgs, SelectionArgs, ShowArgs, VerifyArgs,
+    BackupCommand, CreateArgs, DiffArgs, DownloadArgs, GetArgs, HoldArgs, ListArgs, ObjectsArgs, PolicyArgs, PruneArgs,
+    ReleaseArgs, SearchArgs, SelectionArgs, ShowArgs, VerifyArgs,
 };
-pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg};
+pub(crate) use daemon::DaemonArgs;
+pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
+pub(crate) use incident::{
+    IncidentArgs, PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs,
+};
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};
+pub(crate) use playbook::{
+    LibraryArgs, PlaybookActionsArgs, PlaybookCommand, PlaybookLintArgs, PlaybookListArgs, PlaybookShowArgs, RunArgs,
+    RunCommand, RunListArgs, RunReportArgs, StateArgs,
+};
 pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};
 
 use crate::exit::ExitCode;
@@ -46,6 +57,11 @@ pub(crate) enum Command {
     Restore(RestoreCommand),
     #[command(subcommand)]
     Drill(DrillCommand),
+    Daemon(DaemonArgs),
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
+    #[command(subcommand)]
+    Run(RunCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),

@@ -2,15 +2,18 @@
 
 mod backup;
 mod completion;
+mod daemon;
 mod doctor;
 mod drill;
 mod init;
 mod key;
+mod playbook;
 mod restore;
+mod run;
 mod version;
 
 use crate::app::App;
-use crate::args::{BackupCommand, Command, DrillCommand, KeyCommand, RestoreCommand};
+use crate::args::{BackupCommand, Command, DrillCommand, KeyCommand, PlaybookCommand, RestoreCommand, RunCommand};
 use crate::error::Result;
 use crate::exit::ExitCode;
 
@@ -25,6 +28,20 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Drill(DrillCommand::Run(arguments)) => drill::run::run(app, &arguments),
         Command::Drill(DrillCommand::List(arguments)) => drill::list::run(app, &arguments),
         Command::Drill(DrillCommand::Show(arguments)) => drill::show::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::List(arguments)) => playbook::list::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Show(arguments)) => playbook::show::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Lint(arguments)) => playbook::lint::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Actions(arguments)) => playbook::actions::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Plan(arguments)) => playbook::plan::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Run(arguments)) => playbook::perform::run(app, &arguments),
+        Command::Playbook(PlaybookCommand::Rbac(arguments)) => playbook::rbac::run(app, &arguments),
+        Command::Run(RunCommand::Resume(arguments)) => run::resume::run(app, &arguments),
+        Command::Run(RunCommand::Rollback(arguments)) => run::rollback::run(app, &arguments),
+        Command::Run(RunCommand::List(arguments)) => run::list::run(app, &arguments),
+        Command::Run(RunCommand::Show(arguments)) => run::show::run(app, &arguments),
+        Command::Run(RunCommand::Verify(arguments)) => run::verify::run(app, &arguments),
+        Command::Run(RunCommand::Report(arguments)) => run::report::run(app, &arguments),
+        Command::Daemon(arguments) => daemon::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
         Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),
@@ -45,5 +62,7 @@ fn run_backup(app: &App, command: &BackupCommand) -> Result<ExitCode> {
         BackupCommand::Diff(arguments) => backup::diff::run(app, arguments),
         BackupCommand::Download(arguments) => backup::download::run(app, arguments),
         BackupCommand::Prune(arguments) => backup::prune::run(app, arguments),
+        BackupCommand::Hold(arguments) => backup::hold::hold(app, arguments),
+        BackupCommand::Release(arguments) => backup::hold::release(app, arguments),
     }
 }

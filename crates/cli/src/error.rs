@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use lifeboat_archive::ArchiveError;
 use lifeboat_etcd::EtcdError;
 use lifeboat_model::{OverrideError, YamlError};
+use lifeboat_playbook::{EngineError, JournalError, LoadErrors, StorageError};
 use lifeboat_recovery::Error as RecoveryError;
 use lifeboat_store::StoreError;
 
@@ -108,6 +109,24 @@ pub(crate) enum Error {
     /// Stopped by a signal.
     #[error("interrupted")]
     Interrupted,
+    /// The daemon cannot go on.
+    #[error(transparent)]
+    Daemon(lifeboat_daemon::Error),
+    /// A playbook has faults.
+    #[error(transparent)]
+    Playbook(LoadErrors),
+    /// The journal of a run cannot be read, or not be believed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A playbook was not planned, run, resumed or taken back.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// No run of that id.
+    #[error("no run '{0}'")]
+    NoRun(String),
+    /// No action of that name.
+    #[error("{0}")]
+    NoAction(String),
     /// The work itself failed.
     #[error(transparent)]
     Recovery(RecoveryError),
@@ -150,6 +169,33 @@ impl From<lifeboat_kubernetes::Error> for Error {
     }
 }
 
+impl From<EngineError> for Error {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Cancelled => Self::Interrupted,
+            EngineError::Inputs(faults) => Self::Usage(faults.join("; ")),
+            EngineError::Journal(error) => Self::Journal(error),
+            EngineError::Load(errors) => Self::Playbook(errors),
+            error => Self::Engine(error),
+        }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        JournalError::from(error).into()
+    }
+}
+
+impl From<lifeboat_daemon::Error> for Error {
+    fn from(error: lifeboat_daemon::Error) -> Self {
+        match error {
+            lifeboat_daemon::Error::Kubernetes(error) => error.into(),
+            error => Self::Daemon(error),
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -168,13 +214,24 @@ impl Error {
             | Self::NoIdentity
             | Self::NoProgram(_)
             | Self::Key { .. }
+            | Self::Daemon(lifeboat_daemon::Error::Config(_))
+            | Self::Playbook(_)
             | Self::TooLarge { .. } => ExitCode::Usage,
+            Self::NoRun(_) | Self::NoAction(_) | Self::Journal(JournalError::Storage(StorageError::NotFound(_))) => {
+                ExitCode::NotFound
+            }
+            Self::Journal(JournalError::Altered { .. } | JournalError::Senseless(_)) => ExitCode::Integrity,
+            Self::Engine(error) => engine_code(error),
             Self::Exists(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ExitCode::NotFound,
-            Self::Io { .. } | Self::Output(_) | Self::Form { .. } | Self::Runtime(_) | Self::Interrupted => {
-                ExitCode::Failed
-            }
+            Self::Io { .. }
+            | Self::Output(_)
+            | Self::Form { .. }
+            | Self::Runtime(_)
+            | Self::Interrupted
+            | Self::Journal(_)
+            | Self::Daemon(_) => ExitCode::Failed,
             Self::Recovery(error) => error.class().into(),
         }
     }
@@ -196,11 +253,21 @@ impl Error {
             }
             Self::Key { source, .. } => return archive_hint(source).map(str::to_owned),
             Self::Exists(_) => "move what is there away, or choose another place",
+            Self::NoRun(_) => "'lifeboat run list' shows what there is",
+            Self::NoAction(_) => "'lifeboat playbook actions' shows what there is",
+            Self::Journal(JournalError::Altered { .. }) => "somebody changed it after it was written: keep the file",
             Self::NobodyToAsk => "--yes goes ahead without asking",
             Self::Recovery(error) => return recovery_hint(error).map(str::to_owned),
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+fn engine_code(error: &EngineError) -> ExitCode {
+    match error {
+        EngineError::Step { .. } | EngineError::Expression { .. } => ExitCode::Failed,
+        _ => ExitCode::Refused,
     }
 }
 
@@ -251,6 +318,9 @@ fn store_hint(error: &StoreError) -> Option<&'static str> {
             Some("check store.s3.endpoint, the network, and caFile where the server has an authority of its own")
         }
         StoreError::NoSpace { .. } => Some("make room"),
+        StoreError::Unsupported { .. } => {
+            Some("'lifeboat doctor' tells what the store can do; take what it cannot out of the configuration")
+        }
         StoreError::Uncertain { source, .. } => store_hint(source),
         StoreError::NotFound { .. } | StoreError::Other { .. } => {
             Some("'lifeboat doctor' checks the store, step by step")

@@ -14,9 +14,9 @@ pub(crate) fn start(globals: &GlobalArgs, bars: &MultiProgress, is_terminal: boo
     // none of AWS: what becomes of it is said by those who asked.
     let filter = match (globals.quiet, globals.verbose) {
         (true, _) => "error,kube_client=off",
-        (false, 0) => "warn,lifeboat=info,lifeboat_recovery=info,kube_client=off,aws_config=error",
+        (false, 0) => "warn,lifeboat=info,lifeboat_daemon=info,lifeboat_recovery=info,kube_client=off,aws_config=error",
         (false, 1) => {
-            "info,lifeboat=debug,lifeboat_recovery=debug,lifeboat_store=debug,lifeboat_etcd=debug,lifeboat_kubernetes=debug"
+            "info,lifeboat=debug,lifeboat_daemon=debug,lifeboat_recovery=debug,lifeboat_store=debug,lifeboat_etcd=debug,lifeboat_kubernetes=debug"
         }
         (false, _) => "debug,h2=info,hyper_util=info,rustls=info",
     };

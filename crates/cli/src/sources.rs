@@ -8,7 +8,7 @@ use lifeboat_etcd::{ClientCertificate, EtcdOptions, Tls};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_model::{Config, EtcdConfig, KubernetesConfig, StoreConfig};
 use lifeboat_recovery::{Backup, BackupRef, Catalog, Clock, Context, OpenBackup};
-use lifeboat_store::{Checksums, DirectoryStore, S3Options, S3Store, Store};
+use lifeboat_store::{Checksums, DirectoryStore, RetainedStore, S3Options, S3Store, ServerSideEncryption, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -43,7 +43,10 @@ pub(crate) fn overrides(arguments: &ClusterArgs) -> Vec<(&'static str, String)> 
 /// What recovery is given for that configuration.
 pub(crate) async fn context(config: &Config, cancel: CancellationToken) -> Result<Context> {
     let trusted = Arc::new(keys::trusted_keys(&config.signing)?);
-    let store = store(&config.store).await?;
+    let mut store = store(&config.store).await?;
+    if let Some(lock) = &config.store.object_lock {
+        store = Arc::new(RetainedStore::new(store, lock.clone(), Arc::new(Timestamp::now)));
+    }
     Ok(Context { store, cluster: config.cluster.name.clone(), trusted, clock: Arc::new(System), cancel })
 }
 
@@ -80,7 +83,7 @@ pub(crate) async fn store(config: &StoreConfig) -> Result<Arc<dyn Store>> {
         StoreConfig { directory: Some(directory), .. } => {
             Ok(Arc::new(DirectoryStore::open(&directory.path, System.random()).await?))
         }
-        StoreConfig { s3: None, directory: None } => {
+        StoreConfig { s3: None, directory: None, .. } => {
             Err(Error::NotConfigured { setting: "store", purpose: "backups live in a bucket or in a directory" })
         }
     }
@@ -95,6 +98,12 @@ fn s3_options(config: &lifeboat_model::S3Store) -> Result<S3Options> {
             lifeboat_model::Checksums::WhenSupported => Checksums::WhenSupported,
             lifeboat_model::Checksums::WhenRequired => Checksums::WhenRequired,
         },
+        encryption: config.server_side_encryption.map(|encryption| match encryption {
+            lifeboat_model::ServerSideEncryption::S3 => ServerSideEncryption::S3,
+            lifeboat_model::ServerSideEncryption::Kms => {
+                ServerSideEncryption::Kms { key_id: config.kms_key_id.clone() }
+            }
+        }),
         ca_file: config.ca_file.as_deref().map(pem).transpose()?,
         ..S3Options::new(config.bucket.clone(), config.endpoint.clone())
     })

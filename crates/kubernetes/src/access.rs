@@ -44,7 +44,8 @@ pub struct Decision {
 impl Cluster {
     /// Asks the API server what this identity may do. The answers come in the order of the questions.
     pub async fn may(&self, questions: &[Access]) -> Result<Vec<Decision>, Error> {
-        stream::iter(questions).map(|question| self.ask(question)).buffered(REQUESTS).try_collect().await
+        let ask = |question: Access| async move { self.ask(&question).await };
+        stream::iter(questions.iter().cloned()).map(ask).buffered(REQUESTS).try_collect().await
     }
 
     /// Asks the API server, for each resource, whether this identity may list it in all namespaces. The answers come

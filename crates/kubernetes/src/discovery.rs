@@ -3,6 +3,7 @@
 mod documents;
 mod select;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -64,6 +65,16 @@ impl Discovery {
             config.wants(others.chain([&kept]))
         };
         self.types.iter().filter(is_wanted).cloned().collect()
+    }
+
+    /// What the configuration leaves out: what it excludes, and of what is served all that it does not want.
+    pub fn left_out(&self, config: &ResourcesConfig) -> Vec<GroupResource> {
+        let wanted: BTreeSet<GroupResource> = self.wanted(config).iter().map(ResourceType::group_resource).collect();
+        let excluded: BTreeSet<GroupResource> = config.exclude.iter().map(kept_name).collect();
+        let served = self.types.iter().map(ResourceType::group_resource);
+        let others = served.filter(|name| !wanted.contains(name) && !excluded.contains(&kept_name(name)));
+        let left_out: BTreeSet<GroupResource> = config.exclude.iter().cloned().chain(others).collect();
+        left_out.into_iter().collect()
     }
 }
 

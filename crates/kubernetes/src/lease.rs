@@ -77,9 +77,16 @@ impl LeaseLock {
     /// Keeps the lease until it is lost, which it returns: run it beside the work, and stop the work when it ends.
     /// Passing faults do not end it as long as the lease has not expired. It may be dropped at any time.
     pub async fn keep(&mut self) -> Error {
+        self.keep_ahead(CLOCK).await
+    }
+
+    /// The same, ending so long before the lease expires, which is what the work has to stop. A margin of half of the
+    /// lease's duration is the most that can be had.
+    pub async fn keep_ahead(&mut self, margin: Duration) -> Error {
+        let margin = margin.clamp(CLOCK, self.options.duration / 2);
         loop {
-            let expires = self.renewed + self.options.duration.saturating_sub(CLOCK);
-            sleep(self.options.duration / 3).await;
+            let expires = self.renewed + self.options.duration.saturating_sub(margin);
+            sleep(self.options.duration.saturating_sub(margin) / 3).await;
             match timeout_at(expires, self.renew()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error @ Error::LeaseLost { .. })) => return error,
@@ -90,6 +97,51 @@ impl LeaseLock {
                 Err(_) => return self.lost("not renewed in time".to_owned()),
             }
         }
+    }
+
+    /// The generation of our holding: each time that the lease is taken it is higher. It is forgotten when the lease is
+    /// deleted, or comes back with an older etcd.
+    pub fn generation(&self) -> u64 {
+        let spec = self.lease.spec.as_ref();
+        spec.and_then(|spec| spec.lease_transitions).map_or(0, |transitions| u64::from(transitions.unsigned_abs()))
+    }
+
+    /// Raises the generation to be higher than that, if it is not.
+    pub async fn raise_above(&mut self, generation: u64) -> Result<(), Error> {
+        let mut tries = 0..RACES;
+        while self.generation() <= generation {
+            let raised = i32::try_from(generation.saturating_add(1))
+                .map_err(|_| self.lost(format!("generation {generation} cannot be exceeded")))?;
+            if tries.next().is_none() {
+                return Err(self.lost("others write it all the time".to_owned()));
+            }
+            let began = Instant::now();
+            self.lease.spec.get_or_insert_default().lease_transitions = Some(raised);
+            match self.write(began).await {
+                Err(Error::Conflict { .. } | Error::NotFound { .. }) => self.read_again().await?,
+                written => written?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the lease up and leaves it there, so that its generation is not forgotten: whoever wants it has it at once.
+    /// [`Error::LeaseLost`] says that it was not ours any more.
+    pub async fn step_down(mut self) -> Result<(), Error> {
+        for _ in 0..RACES {
+            let mut lease = self.lease.clone();
+            let spec = lease.spec.get_or_insert_default();
+            spec.holder_identity = Some(String::new());
+            let body = serde_json::to_vec(&lease).map_err(|source| Error::decode("the lease", source))?.into();
+            let manager = self.options.field_manager.clone();
+            let options =
+                WriteOptions { dry_run: false, field_manager: &manager, field_validation: FieldValidation::Strict };
+            match self.cluster.replace(self.path(), body, options).await {
+                Err(Error::Conflict { .. } | Error::NotFound { .. }) => self.read_again().await?,
+                written => return written.map(drop),
+            }
+        }
+        Err(self.lost("others write it all the time".to_owned()))
     }
 
     /// Gives the lease up, by deleting it. [`Error::LeaseLost`] says that it was not ours any more.

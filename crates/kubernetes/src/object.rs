@@ -17,7 +17,7 @@ use crate::{Cluster, Error};
 pub(crate) const OBJECT: Room = Room { expected: 4 * 1024, limit: 64 * 1024 * 1024 };
 
 /// What stands for itself in a segment of a path.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Where the API server has an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::nearest;
-use crate::{Age, ClusterName, GroupResource, RetentionPolicy, YamlError, parse_yaml};
+use crate::{
+    Age, ClusterName, DaemonConfig, GroupResource, LockMode, NamedSchedule, ObjectLock, RetentionPolicy, YamlError,
+    parse_yaml, schedule,
+};
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +41,12 @@ pub struct Config {
     /// Which backups `backup prune` keeps.
     #[serde(default)]
     pub retention: RetentionPolicy,
+    /// When the daemon takes backups.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<NamedSchedule>,
+    /// How the daemon runs.
+    #[serde(default)]
+    pub daemon: DaemonConfig,
 }
 
 /// Version of the configuration's form.
@@ -73,6 +82,9 @@ pub struct StoreConfig {
     /// A local directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<DirectoryStore>,
+    /// The Object Lock of S3 that is put on everything that is written. The bucket has to be made with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object_lock: Option<ObjectLock>,
 }
 
 /// A bucket. Credentials come from the AWS chain: environment, profile, web identity, instance metadata.
@@ -99,6 +111,22 @@ pub struct S3Store {
     /// Set to `whenRequired` for a server that refuses the checksums which the AWS SDK sends by default.
     #[serde(default)]
     pub checksums: Checksums,
+    /// How the server encrypts what it stores, besides that backups are sealed; by itself where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_side_encryption: Option<ServerSideEncryption>,
+    /// The key of `kms`; the default one where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key_id: Option<String>,
+}
+
+/// How a server encrypts what it stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum ServerSideEncryption {
+    /// With keys of its own.
+    S3,
+    /// With a key of a key management service.
+    Kms,
 }
 
 /// When uploads carry a checksum for the server to check.
@@ -249,9 +277,7 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("store.s3.prefix", |c, v| text(&mut s3(c).prefix, v)),
     ("store.s3.region", |c, v| optional(&mut s3(c).region, v)),
     ("store.s3.endpoint", |c, v| optional(&mut s3(c).endpoint, v)),
-    ("store.s3.forcePathStyle", |c, v| {
-        v.parse().map(|on| s3(c).force_path_style = on).map_err(|_| "expected true or false".to_owned())
-    }),
+    ("store.s3.forcePathStyle", |c, v| switch(&mut s3(c).force_path_style, v)),
     ("store.s3.caFile", |c, v| path(&mut s3(c).ca_file, v)),
     ("store.s3.checksums", |c, v| {
         s3(c).checksums = match v {
@@ -261,10 +287,29 @@ const SETTINGS: &[(&str, Setter)] = &[
         };
         Ok(())
     }),
-    ("store.directory.path", |c, v| {
-        c.store = StoreConfig { directory: Some(DirectoryStore { path: v.into() }), s3: None };
+    ("store.s3.serverSideEncryption", |c, v| {
+        s3(c).server_side_encryption = Some(match v {
+            "s3" => ServerSideEncryption::S3,
+            "kms" => ServerSideEncryption::Kms,
+            _ => return Err("expected s3 or kms".to_owned()),
+        });
         Ok(())
     }),
+    ("store.s3.kmsKeyId", |c, v| optional(&mut s3(c).kms_key_id, v)),
+    ("store.directory.path", |c, v| {
+        c.store.directory = Some(DirectoryStore { path: v.into() });
+        c.store.s3 = None;
+        Ok(())
+    }),
+    ("store.objectLock.mode", |c, v| {
+        object_lock(c).mode = match v {
+            "governance" => LockMode::Governance,
+            "compliance" => LockMode::Compliance,
+            _ => return Err("expected governance or compliance".to_owned()),
+        };
+        Ok(())
+    }),
+    ("store.objectLock.retain", |c, v| age(v).map(|age| object_lock(c).retain = age)),
     ("encryption.recipients", |c, v| list(&mut c.encryption.recipients, v)),
     ("encryption.recipientsFile", |c, v| path(&mut c.encryption.recipients_file, v)),
     ("signing.secretKeyFile", |c, v| path(&mut c.signing.secret_key_file, v)),
@@ -287,12 +332,20 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("retention.keepWithin", |c, v| age(v).map(|age| c.retention.keep_within = Some(age))),
     ("retention.minBackups", |c, v| number(&mut c.retention.min_backups, v)),
     ("retention.minVerified", |c, v| number(&mut c.retention.min_verified, v)),
+    ("daemon.listen", |c, v| optional(&mut c.daemon.listen, v)),
     ("retention.unfinishedAfter", |c, v| age(v).map(|age| c.retention.unfinished_after = age)),
+    ("retention.removeAfter", |c, v| age(v).map(|age| c.retention.remove_after = Some(age))),
+    ("retention.purgeVersions", |c, v| switch(&mut c.retention.purge_versions, v)),
 ];
 
 fn s3(config: &mut Config) -> &mut S3Store {
     config.store.directory = None;
     config.store.s3.get_or_insert_default()
+}
+
+/// The lock; where a variable gives a part of it only, with the shortest usual time and the mode that can be taken back.
+fn object_lock(config: &mut Config) -> &mut ObjectLock {
+    config.store.object_lock.get_or_insert_with(|| ObjectLock { mode: LockMode::Governance, retain: Age::hours(24) })
 }
 
 fn etcd(config: &mut Config) -> &mut EtcdConfig {
@@ -331,6 +384,10 @@ fn resources(target: &mut Vec<GroupResource>, value: &str) -> Result<(), String>
 
 fn number(target: &mut u32, value: &str) -> Result<(), String> {
     value.parse().map(|number| *target = number).map_err(|_| "expected a number".to_owned())
+}
+
+fn switch(target: &mut bool, value: &str) -> Result<(), String> {
+    value.parse().map(|on| *target = on).map_err(|_| "expected true or false".to_owned())
 }
 
 fn age(value: &str) -> Result<Age, String> {
@@ -397,6 +454,15 @@ impl Config {
             (Some(s3), None) if s3.bucket.is_empty() => faults.push("store.s3.bucket: must not be empty".to_owned()),
             _ => {}
         }
+        if let Some(s3) = &self.store.s3
+            && s3.kms_key_id.is_some()
+            && s3.server_side_encryption != Some(ServerSideEncryption::Kms)
+        {
+            faults.push("store.s3.kmsKeyId: needs serverSideEncryption: kms".to_owned());
+        }
+        if self.store.directory.is_some() && self.store.object_lock.is_some() {
+            faults.push("store.objectLock: a directory knows no locks".to_owned());
+        }
         if self.etcd.as_ref().is_some_and(|etcd| etcd.endpoints.is_empty()) {
             faults
                 .push("etcd.endpoints: at least one is needed; leave 'etcd' out where it cannot be reached".to_owned());
@@ -410,6 +476,7 @@ impl Config {
             faults.push(format!("resources.pageSize: {} is not from 1 to 10000", self.resources.page_size));
         }
         faults.extend(self.retention.faults());
+        faults.extend(schedule::faults(&self.schedules, &self.daemon));
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
@@ -450,7 +517,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
         insta::assert_snapshot!(error, @"lifeboat.yaml:10:13: unknown key 'keepDayly', did you mean 'keepDaily'?");
         let error = Config::parse("c.yaml", &format!("{FULL}shop: 1\n")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention");
+        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon");
     }
 
     #[test]

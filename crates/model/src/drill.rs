@@ -333,7 +333,7 @@ pub enum DrillChecksKind {
     DrillChecks,
 }
 
-/// One check: of `objects` and `command`, one.
+/// One check: of `objects`, `service` and `command`, one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DrillCheckSpec {
@@ -345,6 +345,9 @@ pub struct DrillCheckSpec {
     /// A CEL expression that has to be true of objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objects: Option<ObjectsCheck>,
+    /// A `GET` through the proxy of a Service, which has to answer with success.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<ServiceCheck>,
     /// A program and its arguments, which has to end with 0. It finds the cluster by the variable `KUBECONFIG`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
@@ -361,6 +364,50 @@ pub struct ObjectsCheck {
     pub namespace: Option<String>,
     /// The expression, which sees each object as `object`.
     pub expression: String,
+}
+
+/// A check of a Service: one of its endpoints is asked, through the API server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ServiceCheck {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The number or the name of its port.
+    pub port: PortRef,
+    /// The path, with a query where one is needed.
+    #[serde(default = "root")]
+    pub path: String,
+    /// Whether the endpoint speaks TLS. Its certificate is not checked.
+    #[serde(default)]
+    pub https: bool,
+    /// What the answer has to contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contains: Option<String>,
+}
+
+/// A port, by number or by name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum PortRef {
+    /// Its number.
+    Number(u16),
+    /// Its name.
+    Name(String),
+}
+
+impl fmt::Display for PortRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+fn root() -> String {
+    "/".to_owned()
 }
 
 fn two_minutes() -> u64 {

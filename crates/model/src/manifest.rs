@@ -33,6 +33,10 @@ pub struct Manifest {
     /// The backup before this one in the chain.
     #[serde(default)]
     pub previous: Option<Previous>,
+    /// The generation of the leadership under which it was taken, where there is one: of a lease, growing by one with each
+    /// new leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<u64>,
     /// When it was begun, by the clock of the program.
     pub started: Timestamp,
     /// When the last part was complete.

@@ -45,6 +45,13 @@ pub struct RetentionPolicy {
     pub min_verified: u32,
     /// What a backup that was never finished has left is removed after so long, from `1h` on: longer than any backup takes.
     pub unfinished_after: Age,
+    /// A backup that is removed is not listed any more at once, and its bytes go at the first prune that is so much later; at
+    /// once where absent. Until then whoever reads it can go on, and it can be brought back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_after: Option<Age>,
+    /// In a bucket with versions, end the old versions of what is removed, too: there is no way back then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub purge_versions: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "of the shape that serde asks for")]
@@ -65,6 +72,8 @@ impl Default for RetentionPolicy {
             min_backups: 1,
             min_verified: 0,
             unfinished_after: Age(Span::new().days(1).fieldwise()),
+            remove_after: None,
+            purge_versions: false,
         }
     }
 }
@@ -91,7 +100,7 @@ impl RetentionPolicy {
     }
 }
 
-/// A length of time that reaches back from a moment, in units of the calendar: `36h`, `14d`, `6mo`.
+/// A length of time, in units of the calendar: `36h`, `14d`, `6mo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Age(#[schemars(with = "String")] SpanFieldwise);
@@ -102,10 +111,21 @@ pub struct Age(#[schemars(with = "String")] SpanFieldwise);
 pub struct AgeError(String);
 
 impl Age {
+    /// So many hours.
+    pub fn hours(hours: u32) -> Self {
+        Self(Span::new().hours(i64::from(hours.max(1))).fieldwise())
+    }
+
     /// The moment that lies so long before another one, in UTC; the earliest there is where it would lie before that.
     pub fn before(&self, moment: Timestamp) -> Timestamp {
         let earlier = moment.to_zoned(TimeZone::UTC).checked_sub(self.0.0);
         earlier.map_or(Timestamp::MIN, |earlier| earlier.timestamp())
+    }
+
+    /// The moment that lies so long after another one, in UTC; the latest there is where it would lie after that.
+    pub fn after(&self, moment: Timestamp) -> Timestamp {
+        let later = moment.to_zoned(TimeZone::UTC).checked_add(self.0.0);
+        later.map_or(Timestamp::MAX, |later| later.timestamp())
     }
 }
 
@@ -159,6 +179,8 @@ mod tests {
             assert_eq!(age.to_string().parse::<Age>().unwrap(), age, "{text}");
         }
         assert_eq!("19000y".parse::<Age>().unwrap().before(moment), Timestamp::MIN);
+        assert_eq!("19000y".parse::<Age>().unwrap().after(moment), Timestamp::MAX);
+        assert_eq!("1mo".parse::<Age>().unwrap().after(moment), "2026-04-30T12:00:00Z".parse().unwrap());
     }
 
     #[test]

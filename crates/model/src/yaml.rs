@@ -55,7 +55,7 @@ fn unknown(what: &str, found: &str, expected: &[&str]) -> (String, Option<String
 }
 
 /// The known name that `found` is most likely a misspelling of.
-pub(crate) fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let score = |name: &str| strsim::damerau_levenshtein(&found.to_lowercase(), &name.to_lowercase());
     let scored = known.map(|name| (score(name), name)).min()?;
     (scored.0 <= 1 + found.chars().count() / 3).then_some(scored.1)

@@ -16,6 +16,7 @@ use crate::blocking::{ObjectReader, RangeReader, run_blocking};
 use crate::catalog::Backup;
 use crate::error::{Error, Result};
 use crate::expression::Expression;
+use crate::nearest::did_you_mean;
 use crate::selector::{ObjectArg, Selection};
 pub(crate) use cursor::Cursor;
 
@@ -369,9 +370,7 @@ impl Inner {
             self.coverage.resources.iter().filter(|resource| object.resource.matches(&resource.resource)).collect();
         if candidates.is_empty() {
             let names = self.coverage.resources.iter().map(|resource| resource.resource.group_resource().to_string());
-            let hint = names
-                .min_by_key(|name| strsim::damerau_levenshtein(name, object.resource.as_str()))
-                .map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
+            let hint = did_you_mean(object.resource.as_str(), names);
             return Err(Error::NoObject(format!("the backup has no resource '{}'{hint}", object.resource.as_str())));
         }
         let mut frames = self.frames(handle, &PartName::INDEX, false)?;

@@ -123,7 +123,7 @@ impl Catalog {
     }
 
     /// Every id in the store, newest first, whether committed or not.
-    async fn ids(&self) -> Result<Vec<BackupId>> {
+    pub(crate) async fn ids(&self) -> Result<Vec<BackupId>> {
         let prefix = layout::backups(&self.context.cluster)?;
         let folders: Vec<lifeboat_store::Prefix> = self.context.store.folders(&prefix).try_collect().await?;
         let mut ids: Vec<BackupId> = folders.iter().filter_map(|folder| folder.name().parse().ok()).collect();
@@ -229,7 +229,7 @@ impl Catalog {
     }
 
     /// Reads and checks a manifest; `None` where there is none.
-    async fn entry(&self, id: &BackupId) -> Result<Option<Entry>> {
+    pub(crate) async fn entry(&self, id: &BackupId) -> Result<Option<Entry>> {
         let key = layout::manifest(&self.context.cluster, id)?;
         let missing = |error: &Error| matches!(error, Error::Store(StoreError::NotFound { .. }));
         let fetch = || Untrusted::fetch(self.context.store.as_ref(), &key);

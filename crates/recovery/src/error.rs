@@ -138,6 +138,14 @@ pub enum Error {
     /// Nothing could be captured at all.
     #[error("nothing could be captured: {0}")]
     NothingCaptured(String),
+    /// A backup that may not be committed any more.
+    #[error("backup {id} is not committed: {reason}")]
+    Superseded {
+        /// The backup.
+        id: BackupId,
+        /// Who was faster.
+        reason: String,
+    },
     /// No such backup.
     #[error("no backup '{wanted}' of cluster '{cluster}'{}", .hint)]
     NoBackup {
@@ -225,6 +233,7 @@ impl Error {
             Self::Kubernetes(
                 lifeboat_kubernetes::Error::Forbidden { .. } | lifeboat_kubernetes::Error::Held { .. },
             )
+            | Self::Superseded { .. }
             | Self::Refused(_) => Class::Refused,
             // The signed manifest lists it: that the store lacks it is no matter of what was asked for.
             Self::Part { source, .. } if matches!(**source, Self::Store(StoreError::NotFound { .. })) => {
@@ -256,6 +265,11 @@ impl Error {
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }
+    }
+
+    pub(crate) fn outranked(id: &BackupId, ours: u64, seen: u64) -> Self {
+        let reason = format!("a leader of generation {seen} has taken over, and this one is of generation {ours}");
+        Self::Superseded { id: id.clone(), reason }
     }
 
     pub(crate) fn mismatch(key: &impl ToString, problem: impl Into<String>) -> Self {

@@ -23,6 +23,36 @@ pub(crate) fn manifest(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyE
     backup(cluster, id)?.key(MANIFEST)
 }
 
+/// The folder of the claims of sequence numbers.
+pub(crate) fn claims(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/chain").parse()
+}
+
+/// The claim of a sequence number.
+pub(crate) fn claim(cluster: &ClusterName, sequence: u64) -> Result<Key, KeyError> {
+    claims(cluster)?.key(&format!("{sequence:020}.json"))
+}
+
+/// The folder of what says which backups are held.
+pub(crate) fn holds(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/holds").parse()
+}
+
+/// What says that a backup is held.
+pub(crate) fn hold(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyError> {
+    holds(cluster)?.key(&format!("{id}.json"))
+}
+
+/// The folder of what is left of backups that are being removed.
+pub(crate) fn all_removed(cluster: &ClusterName) -> Result<Prefix, KeyError> {
+    format!("{cluster}/removed").parse()
+}
+
+/// The folder in which a copy of a backup's manifest is while the backup is being removed.
+pub(crate) fn removed(cluster: &ClusterName, id: &BackupId) -> Result<Prefix, KeyError> {
+    all_removed(cluster)?.folder(id.as_str())
+}
+
 /// A sealed part.
 pub(crate) fn part(cluster: &ClusterName, id: &BackupId, part: &PartName) -> Result<Key, KeyError> {
     backup(cluster, id)?.key(&part.stored_name())

@@ -11,7 +11,11 @@ mod context;
 mod error;
 mod expression;
 mod layout;
+mod nearest;
+mod overview;
 mod progress;
+#[cfg(test)]
+mod scene;
 mod selector;
 mod trust;
 
@@ -31,5 +35,6 @@ pub use catalog::{Backup, BackupRef, Catalog, Entry, Listing, Problem};
 pub use context::{Clock, Context};
 pub use error::{Class, Error, Result, chain};
 pub use expression::Expression;
+pub use overview::{Changes, Overview, Summary};
 pub use progress::{Progress, Snapshot as ProgressSnapshot, Track};
 pub use selector::{LabelSelector, ObjectArg, Selection};

@@ -7,7 +7,7 @@ use lifeboat_model::{IndexEntry, ResourceArg, ResourceType};
 use serde_json::Value;
 
 /// A label selector, as kubectl takes it: `app=web,tier!=db,env in (a, b),!legacy`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LabelSelector(Vec<Requirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,27 @@ fn requirement(text: &str) -> Option<Requirement> {
 }
 
 impl LabelSelector {
+    /// A selector as the API has it, with `matchLabels` and `matchExpressions`. What it does not say does not matter, and
+    /// an empty one fits everything.
+    pub(crate) fn of_json(selector: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
+        let labels = labels.map(|(key, value)| Requirement::In(key.clone(), vec![text(value)]));
+        let expressions = selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten();
+        let expressions = expressions.filter_map(|expression| {
+            let key = text(expression.get("key")?);
+            let values = expression.get("values").and_then(Value::as_array).into_iter().flatten().map(text).collect();
+            Some(match expression.get("operator")?.as_str()? {
+                "In" => Requirement::In(key, values),
+                "NotIn" => Requirement::NotIn(key, values),
+                "Exists" => Requirement::Exists(key),
+                "DoesNotExist" => Requirement::NotExists(key),
+                _ => return None,
+            })
+        });
+        Self(labels.chain(expressions).collect())
+    }
+
     /// Whether an object's labels fit.
     pub fn matches(&self, object: &Value) -> bool {
         let labels = object.pointer("/metadata/labels");
@@ -179,6 +200,26 @@ mod tests {
         assert_eq!((object.resource.as_str(), object.name.as_str()), ("deployments.apps", "web"));
         for text in ["web", "/web", "deploy/", "a/b/c"] {
             assert!(text.parse::<ObjectArg>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn selectors_of_the_api() {
+        let object = serde_json::json!({"metadata": {"labels": {"app": "web", "tier": "front"}}});
+        for (selector, expected) in [
+            (serde_json::json!({}), true),
+            (serde_json::json!({"matchLabels": {"app": "web"}}), true),
+            (serde_json::json!({"matchLabels": {"app": "web", "tier": "back"}}), false),
+            (
+                serde_json::json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["db", "web"]}]}),
+                true,
+            ),
+            (serde_json::json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": ["web"]}]}), false),
+            (serde_json::json!({"matchExpressions": [{"key": "none", "operator": "NotIn", "values": ["web"]}]}), true),
+            (serde_json::json!({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}), true),
+            (serde_json::json!({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}), false),
+        ] {
+            assert_eq!(LabelSelector::of_json(&selector).matches(&object), expected, "{selector}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use lifeboat_archive::{ArchiveError, SigningKey, TrustedKeys};
 use lifeboat_model::{DocumentError, MAX_DOCUMENT_BYTES, SignedDocument};
-use lifeboat_store::{Key, Store, body};
+use lifeboat_store::{Key, Store, StoreError, body};
 
 use crate::error::{Error, Result};
 use crate::layout;
@@ -26,8 +26,12 @@ impl Untrusted {
     pub(crate) async fn fetch(store: &dyn Store, key: &Key) -> Result<Self> {
         let signature_key = layout::signature(key)?;
         let (bytes, signature) = tokio::try_join!(read_small(store, key), read_small(store, &signature_key))?;
-        let signature = String::from_utf8_lossy(&signature).into_owned();
-        Ok(Self { key: key.clone(), bytes, signature })
+        Ok(Self::of(key, bytes, &signature))
+    }
+
+    /// A document that came another way than its signature.
+    pub(crate) fn of(key: &Key, bytes: Vec<u8>, signature: &[u8]) -> Self {
+        Self { key: key.clone(), bytes, signature: String::from_utf8_lossy(signature).into_owned() }
     }
 
     /// The document, if one of the trusted keys signed just these bytes with the comment that belongs to them.
@@ -39,6 +43,35 @@ impl Untrusted {
             .map_err(|source| Error::Untrusted { key: name(), source })?;
         Ok(Trusted { document, bytes: self.bytes })
     }
+}
+
+/// What stands in the place of a signature that shall never be.
+const VOID: &str = "untrusted comment: removed by lifeboat\n";
+
+/// What is where the signature of a backup belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nothing.
+    Free,
+    /// A note by which no backup can be committed there any more.
+    Void,
+    /// A signature, or something else.
+    Signature,
+}
+
+/// Looks what is where a signature belongs.
+pub(crate) async fn place(store: &dyn Store, signature: &Key) -> Result<Place> {
+    match read_small(store, signature).await {
+        Ok(bytes) if bytes == VOID.as_bytes() => Ok(Place::Void),
+        Ok(_) | Err(Error::Document { .. }) => Ok(Place::Signature),
+        Err(Error::Store(StoreError::NotFound { .. })) => Ok(Place::Free),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the place of a signature, if nothing is there.
+pub(crate) async fn void(store: &dyn Store, signature: &Key) -> std::result::Result<(), StoreError> {
+    store.unretained().put_once(signature, body(VOID)).await.map(drop)
 }
 
 /// Reads a document whole; it may not be larger than any document is.

@@ -139,6 +139,16 @@ pub enum StoreError {
         /// What is wrong with it.
         reason: String,
     },
+    /// This store, or this bucket, knows no such thing, or says that it does and does not do it.
+    #[error("the store cannot {operation} '{resource}': {reason}")]
+    Unsupported {
+        /// What was asked.
+        operation: &'static str,
+        /// About what: `s3://bucket/key` or a path.
+        resource: String,
+        /// How that is known.
+        reason: String,
+    },
     /// A failure of the file system that is none of the above.
     #[error("failed to {operation} '{}'", path.display())]
     File {

@@ -10,7 +10,8 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::{
-    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Store, StoreError, Stored,
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Purged, Retention, Store,
+    StoreError, Stored,
 };
 
 /// What a store is asked to do.
@@ -26,8 +27,16 @@ pub enum Operation {
     List,
     /// [`Store::folders`].
     Folders,
+    /// [`Store::put_retained`].
+    PutRetained,
+    /// [`Store::retain`].
+    Retain,
+    /// [`Store::hold`].
+    Hold,
     /// [`Store::delete`].
     Delete,
+    /// [`Store::purge`].
+    Purge,
     /// [`Store::protection`].
     Protection,
     /// [`Store::incomplete_uploads`].
@@ -69,7 +78,7 @@ type Plan = Box<dyn FnMut(&Call<'_>) -> Option<Fault> + Send>;
 /// Another store with faults.
 pub struct FaultyStore<S> {
     inner: S,
-    plan: Mutex<(Plan, [u64; 10])>,
+    plan: Mutex<(Plan, [u64; 14])>,
 }
 
 /// A plan that lets the nth call of one operation (from 1) fail in one way, and no other.
@@ -111,7 +120,7 @@ fn injected_break(endpoint: &str) -> StoreError {
 impl<S: Store> FaultyStore<S> {
     /// Wraps a store; `plan` is asked about each call.
     pub fn new(inner: S, plan: impl FnMut(&Call<'_>) -> Option<Fault> + Send + 'static) -> Self {
-        Self { inner, plan: Mutex::new((Box::new(plan), [0; 10])) }
+        Self { inner, plan: Mutex::new((Box::new(plan), [0; 14])) }
     }
 
     /// The store underneath.
@@ -151,6 +160,33 @@ impl<S: Store> FaultyStore<S> {
         }
     }
 
+    /// Runs a call that writes an object.
+    async fn put<P>(
+        &self,
+        operation: Operation,
+        key: &Key,
+        body: Body,
+        put: impl FnOnce(Body) -> P,
+    ) -> Result<Stored, StoreError>
+    where
+        P: Future<Output = Result<Stored, StoreError>>,
+    {
+        match self.plan(operation, key.as_str()) {
+            Some(Fault::Fail(error)) => Err(error),
+            Some(Fault::Cut(after)) => put(cut(body, after, injected_break(&self.location()))).await,
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                put(body).await
+            }
+            Some(Fault::LoseResponse) => {
+                put(body).await?;
+                Err(StoreError::Uncertain { key: key.clone(), source: Box::new(injected_timeout(key.as_str())) })
+            }
+            // Only reads are corrupted: what a put sends is checked by the server.
+            Some(Fault::Corrupt(_)) | None => put(body).await,
+        }
+    }
+
     fn listing<'a, T: Send + 'a>(
         &'a self,
         operation: Operation,
@@ -176,22 +212,19 @@ impl<S: Store> Store for FaultyStore<S> {
     }
 
     async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
-        match self.plan(Operation::PutOnce, key.as_str()) {
-            Some(Fault::Fail(error)) => Err(error),
-            Some(Fault::Cut(after)) => {
-                self.inner.put_once(key, cut(body, after, injected_break(&self.location()))).await
-            }
-            Some(Fault::Delay(time)) => {
-                tokio::time::sleep(time).await;
-                self.inner.put_once(key, body).await
-            }
-            Some(Fault::LoseResponse) => {
-                self.inner.put_once(key, body).await?;
-                Err(StoreError::Uncertain { key: key.clone(), source: Box::new(injected_timeout(key.as_str())) })
-            }
-            // Only reads are corrupted: what a put sends is checked by the server.
-            Some(Fault::Corrupt(_)) | None => self.inner.put_once(key, body).await,
-        }
+        self.put(Operation::PutOnce, key, body, |body| self.inner.put_once(key, body)).await
+    }
+
+    async fn put_retained(&self, key: &Key, body: Body, retention: Retention) -> Result<Stored, StoreError> {
+        self.put(Operation::PutRetained, key, body, |body| self.inner.put_retained(key, body, retention)).await
+    }
+
+    async fn retain(&self, key: &Key, retention: Retention) -> Result<(), StoreError> {
+        self.call(Operation::Retain, key.as_str(), self.inner.retain(key, retention)).await
+    }
+
+    async fn hold(&self, key: &Key, held: bool) -> Result<(), StoreError> {
+        self.call(Operation::Hold, key.as_str(), self.inner.hold(key, held)).await
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
@@ -239,6 +272,10 @@ impl<S: Store> Store for FaultyStore<S> {
         self.call(Operation::Delete, key.as_str(), self.inner.delete(key)).await
     }
 
+    async fn purge(&self, prefix: &Prefix) -> Result<Purged, StoreError> {
+        self.call(Operation::Purge, prefix.as_str(), self.inner.purge(prefix)).await
+    }
+
     async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
         self.call(Operation::Protection, key.as_str(), self.inner.protection(key)).await
     }
@@ -253,6 +290,10 @@ impl<S: Store> Store for FaultyStore<S> {
 
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
         self.call(Operation::Capabilities, probe.as_str(), self.inner.capabilities(probe, now)).await
+    }
+
+    fn unretained(&self) -> &dyn Store {
+        self
     }
 
     async fn close(&self) {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::Digest;
+use lifeboat_model::{Digest, LockMode};
 use sha2::{Digest as _, Sha256};
 
 use crate::{Key, Prefix, StoreError};
@@ -38,6 +38,17 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// the last step is on its way may still have written the object, whole.
     async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError>;
 
+    /// As [`Store::put_once`], and nobody can remove the object until the retention ends. That it is so is looked at
+    /// afterwards: a store that takes such a request and does nothing is [`StoreError::Unsupported`], and what was written
+    /// is there, unheld.
+    async fn put_retained(&self, key: &Key, body: Body, retention: Retention) -> Result<Stored, StoreError>;
+
+    /// Holds an object at least until the retention ends; what is held longer, or more strictly, stays so.
+    async fn retain(&self, key: &Key, retention: Retention) -> Result<(), StoreError>;
+
+    /// Puts an object under a legal hold, which has no end, or ends that.
+    async fn hold(&self, key: &Key, held: bool) -> Result<(), StoreError>;
+
     /// Opens an object for reading. Its body delivers exactly [`Object::bytes`] bytes, or an error.
     async fn get(&self, key: &Key) -> Result<Object, StoreError>;
 
@@ -53,6 +64,10 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object; removing what is not there succeeds. In a bucket with versions the old version is kept.
     async fn delete(&self, key: &Key) -> Result<(), StoreError>;
 
+    /// Removes for good, in a folder and below it, what was removed before and is kept as old versions. What is held stays,
+    /// and so do old versions of what is there.
+    async fn purge(&self, prefix: &Prefix) -> Result<Purged, StoreError>;
+
     /// What holds an object against removal. It counts for the store as a whole: [`Store::delete`] hides a held object
     /// from listings where the bucket has versions, and its bytes stay.
     async fn protection(&self, key: &Key) -> Result<Protection, StoreError>;
@@ -66,6 +81,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Finds out what the store can do by doing it on `probe`, a key that was never written, which is removed
     /// afterwards where that is allowed. `now` is this machine's time.
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError>;
+
+    /// This store without the locks that it puts on what is written: for what is to go again soon.
+    fn unretained(&self) -> &dyn Store;
 
     /// Waits until the unfinished uploads of dropped writes are removed.
     async fn close(&self);
@@ -116,6 +134,26 @@ pub struct Protection {
     pub versioned: bool,
 }
 
+/// Until when nobody can remove an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Who may override it.
+    pub mode: LockMode,
+    /// When it ends; stores count in whole seconds, and then it ends with the one that has begun.
+    pub until: Timestamp,
+}
+
+/// What [`Store::purge`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Old versions that are gone, delete markers included.
+    pub versions: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Old versions that stay, since they are held.
+    pub held: u64,
+}
+
 /// An object that was begun and not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incomplete {
@@ -136,6 +174,8 @@ pub struct Capabilities {
     pub object_lock: ObjectLock,
     /// Whether removed objects are kept as old versions.
     pub versioning: Versioning,
+    /// What the bucket removes by itself; none where the store does not tell.
+    pub lifecycle: Option<Vec<LifecycleRule>>,
     /// How far the store's clock is ahead of `now`; it tells it to the second at best.
     pub clock_skew: Option<SignedDuration>,
 }
@@ -174,6 +214,28 @@ pub enum RetentionPeriod {
     Years(u32),
 }
 
+/// A rule by which a bucket removes some of a store's objects by itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LifecycleRule {
+    /// What it is called.
+    pub id: String,
+    /// It removes objects, or hides them where there are versions: so many days after they were written, or on a date.
+    pub expires: Option<Expiry>,
+    /// It ends old versions, so many days after they became old.
+    pub noncurrent_days: Option<u32>,
+    /// It removes unfinished uploads, so many days after they were begun.
+    pub abort_days: Option<u32>,
+}
+
+/// When a lifecycle rule removes an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// So many days after it was written.
+    Days(u32),
+    /// Then.
+    On(Timestamp),
+}
+
 /// Versioning of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Versioning {
@@ -185,6 +247,11 @@ pub enum Versioning {
     Disabled,
     /// The store does not tell.
     Unknown,
+}
+
+/// The error of a store that knows nothing of locks.
+pub(crate) fn no_locks(operation: &'static str, resource: String) -> StoreError {
+    StoreError::Unsupported { operation, resource, reason: "it knows no Object Lock".to_owned() }
 }
 
 /// A body of bytes that are in memory already.
@@ -237,6 +304,18 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).put_once(key, body).await
     }
 
+    async fn put_retained(&self, key: &Key, body: Body, retention: Retention) -> Result<Stored, StoreError> {
+        (**self).put_retained(key, body, retention).await
+    }
+
+    async fn retain(&self, key: &Key, retention: Retention) -> Result<(), StoreError> {
+        (**self).retain(key, retention).await
+    }
+
+    async fn hold(&self, key: &Key, held: bool) -> Result<(), StoreError> {
+        (**self).hold(key, held).await
+    }
+
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         (**self).get(key).await
     }
@@ -257,6 +336,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
         (**self).delete(key).await
     }
 
+    async fn purge(&self, prefix: &Prefix) -> Result<Purged, StoreError> {
+        (**self).purge(prefix).await
+    }
+
     async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
         (**self).protection(key).await
     }
@@ -271,6 +354,10 @@ impl<S: Store + ?Sized> Store for Arc<S> {
 
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
         (**self).capabilities(probe, now).await
+    }
+
+    fn unretained(&self) -> &dyn Store {
+        (**self).unretained()
     }
 
     async fn close(&self) {

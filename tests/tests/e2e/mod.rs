@@ -1,11 +1,15 @@
 //! The whole program on real servers.
 
+mod catalog;
+mod daemon;
+mod deploy;
 mod diff;
 mod drill;
 mod etcd_restore;
 mod faults;
 mod golden;
 
+mod playbooks;
 mod requests;
 mod restore_objects;
 mod stores;

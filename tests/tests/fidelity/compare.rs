@@ -93,7 +93,7 @@ fn skipped(before: &Objects, plan: &Plan) -> BTreeMap<String, u32> {
     let entries = plan.entries().iter().filter_map(|entry| {
         let kind = &plan.kind(entry).unwrap().resource;
         let Verdict::Skipped { rule, .. } = &entry.verdict else { return None };
-        Some((key(&kind.group, &kind.resource, entry.namespace.as_deref(), &entry.name), *rule))
+        Some((key(&kind.group, &kind.resource, entry.namespace, entry.name), *rule))
     });
     let types = before.iter().filter_map(|(key, taken)| {
         let rule = rules::skip_type(&taken.resource)?;

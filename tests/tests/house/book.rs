@@ -109,7 +109,7 @@ fn commands(block: &Block) -> Vec<String> {
 
 /// The help of the command that these words name, and how many of them do.
 fn help(words: &[&str], known: &mut BTreeMap<String, String>) -> String {
-    let nouns = ["backup", "drill", "key", "restore"];
+    let nouns = ["backup", "drill", "key", "playbook", "restore", "run"];
     let depth = match words.get(1) {
         Some(word) if nouns.contains(word) => 3,
         Some(word) if !word.starts_with('-') => 2,
@@ -178,7 +178,11 @@ fn settings(schema: &Value, of: &Value, path: &str, rows: &mut Vec<(String, Stri
                 default => format!(", default `{default}`"),
             };
             let needed = if required.contains(&name.as_str()) { ", needed" } else { "" };
-            rows.push((path, format!("{}{needed}{default}", kind(target)), text.replace('\n', " ")));
+            rows.push((path.clone(), format!("{}{needed}{default}", kind(target)), text.replace('\n', " ")));
+            let items = resolve(schema, &target["items"]);
+            if items["properties"].is_object() {
+                settings(schema, items, &format!("{path}[]"), rows);
+            }
         }
     }
 }

@@ -7,10 +7,19 @@ use serde_json::Value;
 use super::{read, root};
 
 /// The product's crates, lowest first. A crate may use those of the lines above its own, and none beside it.
-const LAYERS: [&[&str]; 4] = [
+const LAYERS: [&[&str]; 6] = [
     &["lifeboat-model"],
-    &["lifeboat-archive", "lifeboat-controlplane", "lifeboat-etcd", "lifeboat-kubernetes", "lifeboat-store"],
+    &[
+        "lifeboat-archive",
+        "lifeboat-controlplane",
+        "lifeboat-etcd",
+        "lifeboat-kubernetes",
+        "lifeboat-playbook",
+        "lifeboat-store",
+    ],
     &["lifeboat-recovery"],
+    &["lifeboat-actions"],
+    &["lifeboat-daemon"],
     &["lifeboat"],
 ];
 
@@ -19,7 +28,7 @@ const TESTS: &str = "lifeboat-tests";
 
 /// Dependencies that stop at a boundary, each with the crates that may name it. A name with a dash at its end stands
 /// for all that begin so.
-const BOUNDARIES: [(&str, &[&str]); 16] = [
+const BOUNDARIES: [(&str, &[&str]); 21] = [
     ("age", &["lifeboat-archive"]),
     ("minisign", &["lifeboat-archive"]),
     ("tar", &["lifeboat-archive"]),
@@ -29,10 +38,15 @@ const BOUNDARIES: [(&str, &[&str]); 16] = [
     ("prost", &["lifeboat-etcd"]),
     ("tonic", &["lifeboat-etcd"]),
     ("tonic-", &["lifeboat-etcd"]),
-    ("kube", &["lifeboat-kubernetes", "lifeboat-recovery", "lifeboat"]),
-    ("k8s-openapi", &["lifeboat-kubernetes", "lifeboat-recovery", "lifeboat"]),
+    ("kube", &["lifeboat-kubernetes", "lifeboat-recovery", "lifeboat-daemon", "lifeboat"]),
+    ("k8s-openapi", &["lifeboat-kubernetes", "lifeboat-recovery", "lifeboat-daemon", "lifeboat"]),
+    ("axum", &["lifeboat-daemon"]),
+    ("cron", &["lifeboat-daemon"]),
+    ("kube-runtime", &["lifeboat-daemon"]),
+    ("prometheus-client", &["lifeboat-daemon"]),
+    ("reqwest", &["lifeboat-daemon"]),
     ("rcgen", &["lifeboat-controlplane"]),
-    ("cel", &["lifeboat-recovery"]),
+    ("cel", &["lifeboat-playbook", "lifeboat-recovery"]),
     ("clap", &["lifeboat"]),
     ("comfy-table", &["lifeboat"]),
     ("indicatif", &["lifeboat"]),

@@ -1,10 +1,12 @@
 //! The rules of the house that no compiler checks: which crate may use which, that generated files are those of the
 //! code, and that the docs tell the truth as far as a program can judge.
 
+mod actions;
 pub(crate) mod book;
 mod drills;
 mod format;
 mod layering;
+mod playbooks;
 mod rules;
 mod schema;
 mod tidiness;

@@ -101,6 +101,7 @@ pub(crate) fn request(cluster: &Cluster, keys: &Keys) -> Request {
         recipients: Arc::clone(&keys.recipients),
         signer: Arc::clone(&keys.signer),
         reason: Reason::Manual,
+        fence: None,
         tool: "lifeboat tests".to_owned(),
     }
 }

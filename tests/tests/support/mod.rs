@@ -7,6 +7,7 @@ mod gate;
 mod keys;
 mod library;
 mod objects;
+mod responder;
 mod site;
 
 pub(crate) use clusters::{MARKERS, apply, ballast, boot, etcdctl, large, shop, small, turn, until};
@@ -16,4 +17,5 @@ pub(crate) use gate::Gate;
 pub(crate) use keys::{Keys, backup_key, part_key};
 pub(crate) use library::{Still, context, memory, request, stored_files, verify};
 pub(crate) use objects::{assert_same, digests, digests_of_index};
+pub(crate) use responder::{Responder, Watcher};
 pub(crate) use site::{Run, Site};

@@ -21,6 +21,8 @@ pub(crate) enum BackupCommand {
     Diff(DiffArgs),
     Download(DownloadArgs),
     Prune(PruneArgs),
+    Hold(HoldArgs),
+    Release(ReleaseArgs),
 }
 
 /// Take a backup of etcd and of all objects
@@ -223,4 +225,29 @@ pub(crate) struct PolicyArgs {
     /// Clear away what an unfinished backup has left after so long
     #[arg(long, value_name = "AGE")]
     pub(crate) unfinished_after: Option<Age>,
+    /// Do not list removed ones any more, and remove their bytes so much later
+    #[arg(long, value_name = "AGE")]
+    pub(crate) remove_after: Option<Age>,
+    /// In a bucket with versions, end the old versions too: there is no way back then
+    #[arg(long)]
+    pub(crate) purge_versions: bool,
+}
+
+/// Hold a backup: no rule removes it until it is released
+///
+/// By a note in the store that every prune honours and, where the store has Object Lock, by a legal hold on each of its keys.
+#[derive(Debug, Args)]
+pub(crate) struct HoldArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
+    /// Why, for whoever finds it later
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Release a backup that is held: from now on the rules decide about it
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    /// The backup
+    pub(crate) backup: BackupRef,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 use lifeboat_model::Tier;
 use lifeboat_recovery::BackupRef;
@@ -23,8 +23,8 @@ pub(crate) enum DrillCommand {
 ///
 /// Tier 0 opens and proves every part. Tier 1 also rebuilds etcd's data directory, boots etcd from it and compares
 /// revision, keys and hash. Tier 2 also boots kube-apiserver on it, lists every object and compares it with what was
-/// captured. Tier 3 restores the objects into a cluster of kind, which is made and deleted, or into the cluster of a
-/// context, and waits until workloads are ready and checks are true. Everything plain lies in one private folder that
+/// captured. Tier 3 restores the objects, or etcd itself (--by etcd), into a cluster of kind, which is made and deleted,
+/// or the objects into the cluster of a context, and waits until workloads are ready and checks are true. Everything plain lies in one private folder that
 /// is removed at the end, and when interrupted. The signed report is stored with the backup; a backup that passed tier
 /// 2 is latest-verified. Exit codes: 4 where something is not what
 /// was captured, 5 where the identity does not open it, 1 where it cannot be brought up or read, 3 where a target was
@@ -41,6 +41,10 @@ pub(crate) struct DrillRunArgs {
     /// Where to restore to: local, kind, or context:NAME
     #[arg(long, value_name = "TARGET", default_value = "local")]
     pub(crate) target: TargetArg,
+    /// How the backup gets into a cluster of kind: its objects by the API server, or etcd inside the node, which is stopped
+    /// for that and gets a data directory built from the snapshot
+    #[arg(long, value_enum, value_name = "WAY", default_value = "objects")]
+    pub(crate) by: WayArg,
     /// Image of the node of the cluster of kind [default: kindest/node in the version of the backup]
     #[arg(long, value_name = "IMAGE")]
     pub(crate) kind_image: Option<String>,
@@ -89,6 +93,15 @@ pub(crate) struct DrillRunArgs {
     pub(crate) files: DrillFiles,
     #[command(flatten)]
     pub(crate) identity: IdentityArgs,
+}
+
+/// How a backup gets into a cluster of kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WayArg {
+    /// Its objects, by the API server
+    Objects,
+    /// etcd's data, inside the node
+    Etcd,
 }
 
 /// Where a drill restores to.

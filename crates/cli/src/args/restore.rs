@@ -34,9 +34,9 @@ pub(crate) struct RestoreObjectsArgs {
     /// What becomes of objects that are there and differ
     #[arg(long, value_name = "MODE", default_value = "skip", group = "planned")]
     pub(crate) mode: ModeArg,
-    /// Requests at a time; fewer spare an API server that others need meanwhile
-    #[arg(long, value_name = "N", default_value = "16", value_parser = parse_concurrency)]
-    pub(crate) concurrency: Concurrency,
+    /// Requests at a time [default: as many as the API server answers within twice the time of one alone]
+    #[arg(long, value_name = "N", value_parser = parse_concurrency)]
+    pub(crate) concurrency: Option<Concurrency>,
     /// Show the plan, and stop there
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -4,6 +4,7 @@ pub(crate) mod create;
 pub(crate) mod diff;
 pub(crate) mod download;
 pub(crate) mod get;
+pub(crate) mod hold;
 pub(crate) mod list;
 pub(crate) mod objects;
 pub(crate) mod prune;

@@ -4,7 +4,7 @@ mod form;
 mod html;
 mod junit;
 mod metrics;
-mod programs;
+pub(super) mod programs;
 
 pub(crate) mod list;
 pub(crate) mod run;

@@ -54,6 +54,24 @@ async fn doctor_proves_what_a_bucket_can_do() {
     assert_eq!(["object lock", "versioning"].map(|name| state(&locked, name)), ["ok", "ok"], "{locked}");
 }
 
+/// Locks that are asked for are there, or it is a failure: where there are none, and where a server only takes the request.
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_proves_the_locks_that_are_asked_for() {
+    let lock = ["--set", "store.objectLock.mode=governance", "--set", "store.objectLock.retain=1d"];
+    for kind in [S3Kind::Minio, S3Kind::Embedded] {
+        let server = S3Server::start(kind).await;
+        let diagnosis = diagnose(&server, &lock);
+        assert_eq!(state(&diagnosis, "object lock"), "fail", "{diagnosis}");
+        if kind == S3Kind::Minio {
+            assert_eq!(state(&diagnosis, "lifecycle"), "ok", "{diagnosis}");
+            server.create_bucket("locked", true).await;
+            let diagnosis = diagnose(&server, &[&lock[..], &["--set", "store.s3.bucket=locked"]].concat());
+            let found = ["store s3://locked/k8s", "object lock", "lifecycle"].map(|name| state(&diagnosis, name));
+            assert_eq!(found, ["ok", "ok", "warn"], "old versions never end: {diagnosis}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn doctor_sees_through_a_server_that_ignores_conditions() {
     let server = S3Server::start(S3Kind::Careless).await;

@@ -1,9 +1,12 @@
 //! Taking a backup: etcd and all objects at the same time, each part sealed on its way into the store, then read back,
 //! and the signed manifest last. A backup that ends early leaves nothing that is listed.
 
+mod claim;
 mod etcd;
 mod part;
 mod resources;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +18,20 @@ use lifeboat_etcd::EtcdOptions;
 use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_model::{
     BackupId, BackupState, CANONICAL_VERSION, ClusterName, ClusterRecord, Coverage, EtcdRecord, FORMAT_VERSION, Gap,
-    LookupEntry, Manifest, Part, PartName, Previous, Reason, RequiredForRestore, ResourceCoverage, ResourcesConfig,
-    ResourcesRecord, SignedDocument,
+    GroupResource, LookupEntry, Manifest, Part, PartName, Reason, RequiredForRestore, ResourceCoverage,
+    ResourcesConfig, ResourcesRecord, SignedDocument,
 };
-use lifeboat_store::{Store, StoreError, body};
+use lifeboat_store::{Key, Store, StoreError, body};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
+pub use self::claim::take_over;
 use crate::blocking::run_blocking;
-use crate::catalog::{Catalog, Entry};
+use crate::catalog::Catalog;
 use crate::context::Context;
 use crate::error::{Error, Result, chain};
 use crate::progress::{Progress, Track};
+use crate::trust::Place;
 use crate::{layout, trust};
 
 /// How long the removal of a failed backup's parts may take.
@@ -55,6 +60,8 @@ pub struct Request {
     pub signer: Arc<SigningKey>,
     /// Why it is taken.
     pub reason: Reason,
+    /// The generation of the leadership under which it is taken: it is not committed once the store has seen a higher one.
+    pub fence: Option<u64>,
     /// Name and version of the program.
     pub tool: String,
 }
@@ -102,8 +109,16 @@ impl Shared {
 /// When nothing could be captured, the store fails, the store knows another cluster by this name, or the context's
 /// token was cancelled. Then nothing is listed, and what was written is removed as far as the store allows.
 pub async fn create(context: &Context, request: Request, progress: Progress) -> Result<Outcome> {
+    let id = BackupId::new(context.clock.now(), context.clock.random());
+    create_as(context, id, request, progress).await
+}
+
+/// Takes a backup under an id of the caller, who may have noted it before. No other backup may ever have had it.
+///
+/// # Errors
+/// As [`create`].
+pub async fn create_as(context: &Context, id: BackupId, request: Request, progress: Progress) -> Result<Outcome> {
     let started = context.clock.now();
-    let id = BackupId::new(started, context.clock.random());
     let span = tracing::info_span!("backup", %id);
     let shared = Shared {
         store: Arc::clone(&context.store),
@@ -134,7 +149,6 @@ pub async fn create(context: &Context, request: Request, progress: Progress) -> 
 async fn run(context: &Context, shared: &Shared, request: &Request) -> Result<Outcome> {
     let api = connect(&request.kubernetes).await;
     let (catalog, api) = known_catalog(context, &request.signer, api).await?;
-    let head = catalog.head().await?;
     let (etcd, objects) =
         tokio::try_join!(etcd::capture(shared, &request.etcd), capture_objects(shared, &api, &request.resources),)?;
     let captured = Captured { api, etcd, objects };
@@ -142,7 +156,9 @@ async fn run(context: &Context, shared: &Shared, request: &Request) -> Result<Ou
         let reasons: Vec<String> = captured.gaps().map(|gap| format!("{}: {}", gap.resource, gap.reason)).collect();
         return Err(Error::NothingCaptured(reasons.join("; ")));
     }
-    describe(shared, request, &catalog, head, captured).await
+    let Outcome { manifest, coverage } = describe(shared, request, &catalog, captured).await?;
+    let manifest = claim::claim(&catalog, manifest).await?;
+    Ok(Outcome { manifest, coverage })
 }
 
 /// The API server at the beginning of a backup.
@@ -220,14 +236,16 @@ struct Objects {
     lookup: Vec<LookupEntry>,
     resources: Vec<ResourceCoverage>,
     gaps: Vec<Gap>,
+    /// What the configuration leaves out of what is served.
+    left_out: Vec<GroupResource>,
 }
 
 impl Objects {
     fn absent(reason: String, gap: bool) -> Self {
         let gaps =
             if gap { vec![Gap { resource: "resources".to_owned(), reason: reason.clone() }] } else { Vec::new() };
-        let (parts, lookup, resources) = Default::default();
-        Self { record: ResourcesRecord::Absent { reason }, parts, lookup, resources, gaps }
+        let (parts, lookup, resources, left_out) = Default::default();
+        Self { record: ResourcesRecord::Absent { reason }, parts, lookup, resources, gaps, left_out }
     }
 }
 
@@ -264,20 +282,16 @@ impl Captured {
     }
 }
 
-/// Stores the lookup and the coverage, and describes it all in a manifest.
-async fn describe(
-    shared: &Shared,
-    request: &Request,
-    catalog: &Catalog,
-    head: Option<Entry>,
-    captured: Captured,
-) -> Result<Outcome> {
+/// Stores the lookup and the coverage, and describes it all in a manifest, which has no place in the chain yet.
+async fn describe(shared: &Shared, request: &Request, catalog: &Catalog, captured: Captured) -> Result<Outcome> {
     let gaps: Vec<Gap> = captured.gaps().cloned().collect();
     let Captured { api, etcd, objects } = captured;
+    // Where nobody could say what is served, what is excluded by name is known all the same.
+    let excluded = if objects.left_out.is_empty() { request.resources.exclude.clone() } else { objects.left_out };
     let coverage = Coverage {
         resources: objects.resources,
         gaps,
-        excluded: request.resources.exclude.clone(),
+        excluded,
         etcd_keys: etcd.keys,
         encryption_at_rest: etcd.encryption,
     };
@@ -294,8 +308,9 @@ async fn describe(
         id: shared.id.clone(),
         cluster_id: catalog.cluster_id().unwrap_or_default().to_owned(),
         cluster: shared.cluster.clone(),
-        sequence: head.as_ref().map_or(1, |head| head.manifest.sequence + 1),
-        previous: head.map(|head| Previous { id: head.manifest.id, sha256: head.sha256 }),
+        sequence: 0,
+        previous: None,
+        fence: request.fence,
         started: shared.started,
         finished: catalog.context().clock.now(),
         reason: request.reason.clone(),
@@ -316,10 +331,30 @@ async fn describe(
 
 /// Stores the signed manifest: from then on the backup is listed.
 async fn commit(shared: &Shared, signer: &SigningKey, outcome: Outcome) -> Result<Outcome> {
-    let manifest = &outcome.manifest;
     let key = layout::manifest(&shared.cluster, &shared.id)?;
-    trust::put_signed(shared.store.as_ref(), signer, &key, manifest).await?;
+    write_signed(shared.store.as_ref(), signer, &key, &outcome.manifest).await?;
     Ok(outcome)
+}
+
+async fn write_signed(store: &dyn Store, signer: &SigningKey, key: &Key, manifest: &Manifest) -> Result<()> {
+    match trust::put_signed(store, signer, key, manifest).await {
+        Err(error @ Error::Store(StoreError::AlreadyExists { .. })) => settled(store, key, manifest, error).await,
+        other => other,
+    }
+}
+
+/// Somebody else wrote what was to be written: the next leader, which has finished this commit or fenced it off, or
+/// whoever clears away what took too long.
+async fn settled(store: &dyn Store, key: &Key, manifest: &Manifest, error: Error) -> Result<()> {
+    if trust::place(store, &layout::signature(key)?).await? == Place::Void {
+        let reason = "its place was taken by a later leader, or by a removal of what looked unfinished".to_owned();
+        return Err(Error::Superseded { id: manifest.id.clone(), reason });
+    }
+    let ours = manifest.to_bytes().map_err(|source| Error::Document { key: key.to_string(), source })?;
+    match trust::read_small(store, key).await {
+        Ok(stored) if stored == ours => Ok(()),
+        _ => Err(error),
+    }
 }
 
 fn json(value: &impl Serialize) -> Result<Vec<u8>> {

@@ -32,7 +32,7 @@ const INDEX_FRAME: u64 = 64 * 1024;
 /// When discovery or the store fails. A list that fails is a gap.
 pub(super) async fn capture(shared: &Shared, cluster: &Cluster, wanted: &ResourcesConfig) -> Result<Objects> {
     let discovery = cluster.discover().await?;
-    let types = discovery.wanted(wanted);
+    let (types, left_out) = (discovery.wanted(wanted), discovery.left_out(wanted));
     let failures = discovery.failures.into_iter();
     let mut gaps: Vec<Gap> =
         failures.map(|failure| Gap { resource: failure.group_version, reason: failure.message }).collect();
@@ -63,6 +63,7 @@ pub(super) async fn capture(shared: &Shared, cluster: &Cluster, wanted: &Resourc
         lookup: lookup(written.tar.frames, written.index.frames, written.first),
         resources: written.resources,
         gaps,
+        left_out,
     })
 }
 

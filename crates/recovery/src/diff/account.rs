@@ -8,6 +8,7 @@ use lifeboat_model::{Gap, GroupResource, ObjectKey, ResourceType, ResourcesConfi
 use super::Uncompared;
 use crate::browse::OpenBackup;
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 use crate::selector::Selection;
 
 /// What a gap names that is no matter of the API.
@@ -79,15 +80,13 @@ impl Account {
     pub(super) fn of_cluster(discovery: &Discovery, wanted: &ResourcesConfig) -> Self {
         let named = |kind: ResourceType| (kept_name(&kind.group_resource()), kind);
         let types: BTreeMap<_, _> = discovery.wanted(wanted).into_iter().map(named).collect();
-        let served = discovery.types.iter().map(|kind| kept_name(&kind.group_resource()));
-        let left_out = served.chain(wanted.exclude.iter().map(kept_name)).filter(|name| !types.contains_key(name));
         let gap = |failure: &lifeboat_kubernetes::DiscoveryFailure| Gap {
             resource: failure.group_version.clone(),
             reason: failure.message.clone(),
         };
         Self {
             name: "the cluster".to_owned(),
-            left_out: left_out.collect(),
+            left_out: discovery.left_out(wanted).iter().map(kept_name).collect(),
             types,
             gaps: discovery.failures.iter().map(gap).collect(),
         }
@@ -202,8 +201,7 @@ pub(super) fn check_kinds(before: &Account, after: &Account, selection: &Selecti
             return Err(Error::NoObject(problem));
         }
         let names = sides.iter().flat_map(|side| side.types.values()).map(|known| known.group_resource().to_string());
-        let nearest = names.min_by_key(|name| strsim::damerau_levenshtein(name, kind.as_str()));
-        let hint = nearest.map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
+        let hint = did_you_mean(kind.as_str(), names);
         return Err(Error::NoObject(format!("neither side has a resource '{}'{hint}", kind.as_str())));
     }
     Ok(())

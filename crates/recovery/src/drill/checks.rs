@@ -3,8 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use lifeboat_kubernetes::Cluster;
-use lifeboat_model::{DrillCheckSpec, FindingCode, GroupResource, ObjectsCheck};
+use lifeboat_kubernetes::{Cluster, ServicePort};
+use lifeboat_model::{DrillCheckSpec, FindingCode, GroupResource, ObjectsCheck, ServiceCheck};
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -21,9 +21,13 @@ const NAMED: usize = 5;
 /// Characters of a command's complaint that a finding carries.
 const COMPLAINT: usize = 1_000;
 
-/// A check of objects or of a command, ready to be tried.
+/// The least time that a single try gets, however short the deadline is.
+const TRY: Duration = Duration::from_secs(5);
+
+/// A check, ready to be tried.
 enum Check<'a> {
     Objects { wanted: &'a ObjectsCheck, expression: Expression },
+    Service(&'a ServiceCheck),
     Command(&'a [String]),
 }
 
@@ -34,13 +38,14 @@ pub(super) fn validate(checks: &[DrillCheckSpec]) -> Result<()> {
 
 fn prepare(check: &DrillCheckSpec) -> Result<Check<'_>> {
     let usage = |problem: String| Error::Usage(format!("check '{}': {problem}", check.name));
-    match (&check.objects, check.command.as_slice()) {
-        (Some(wanted), []) => {
+    match (&check.objects, &check.service, check.command.as_slice()) {
+        (Some(wanted), None, []) => {
             let expression = Expression::compile(&wanted.expression).map_err(usage)?;
             Ok(Check::Objects { wanted, expression })
         }
-        (None, command @ [_, ..]) => Ok(Check::Command(command)),
-        _ => Err(usage("needs one of 'objects' and 'command'".to_owned())),
+        (None, Some(service), []) => Ok(Check::Service(service)),
+        (None, None, command @ [_, ..]) => Ok(Check::Command(command)),
+        _ => Err(usage("needs one of 'objects', 'service' and 'command'".to_owned())),
     }
 }
 
@@ -51,14 +56,12 @@ pub(super) async fn run(account: &mut Account, request: &Request, reached: &Reac
     for check in &request.checks {
         let prepared = prepare(check)?;
         let deadline = Duration::from_secs(check.deadline_seconds);
-        let outcome = match &prepared {
-            Check::Objects { wanted, expression } => {
-                until(deadline, async || objects(&reached.cluster, wanted, expression).await).await
-            }
-            Check::Command(command) => {
-                until(deadline, async || run_command(command, deadline, request, reached).await).await
-            }
-        };
+        let outcome = until(deadline, async || match &prepared {
+            Check::Objects { wanted, expression } => objects(&reached.cluster, wanted, expression).await,
+            Check::Service(service) => ask(&reached.cluster, service).await,
+            Check::Command(command) => run_command(command, request, reached).await,
+        });
+        let outcome = outcome.await;
         account.notes.check(&check.name, FindingCode::CheckFailed, outcome);
     }
     account.end_phase("check");
@@ -71,14 +74,18 @@ async fn until(
     attempt: impl AsyncFn() -> std::result::Result<String, String>,
 ) -> std::result::Result<String, String> {
     let begun = Instant::now();
+    let mut reason = "there was no answer".to_owned();
     loop {
-        match attempt().await {
-            Ok(said) => return Ok(said),
-            Err(reason) if begun.elapsed() >= deadline => {
-                return Err(format!("not true within {} s: {reason}", deadline.as_secs()));
-            }
-            Err(_) => tokio::time::sleep(POLL.min(deadline)).await,
+        let left = deadline.saturating_sub(begun.elapsed()).max(TRY);
+        match timeout(left, attempt()).await {
+            Ok(Ok(said)) => return Ok(said),
+            Ok(Err(why)) => reason = why,
+            Err(_) => {}
         }
+        if begun.elapsed() >= deadline {
+            return Err(format!("not true within {} s: {reason}", deadline.as_secs()));
+        }
+        tokio::time::sleep(POLL.min(deadline)).await;
     }
 }
 
@@ -137,12 +144,21 @@ async fn objects(
     }
 }
 
-async fn run_command(
-    command: &[String],
-    deadline: Duration,
-    request: &Request,
-    reached: &Reached,
-) -> std::result::Result<String, String> {
+/// Asks one of a Service's endpoints.
+async fn ask(cluster: &Cluster, wanted: &ServiceCheck) -> std::result::Result<String, String> {
+    let port = wanted.port.to_string();
+    let service = ServicePort { namespace: &wanted.namespace, service: &wanted.name, port: &port, https: wanted.https };
+    let answer = cluster.get_through_service(service, &wanted.path).await.map_err(|error| chain(&error))?;
+    let bytes = answer.len();
+    match &wanted.contains {
+        Some(text) if !String::from_utf8_lossy(&answer).contains(text) => {
+            Err(format!("an answer of {bytes} bytes, without '{text}'"))
+        }
+        _ => Ok(format!("an answer of {bytes} bytes")),
+    }
+}
+
+async fn run_command(command: &[String], request: &Request, reached: &Reached) -> std::result::Result<String, String> {
     let [program, arguments @ ..] = command else { return Err("no command".to_owned()) };
     let mut child = Command::new(program);
     child.args(arguments).env_clear().stdin(Stdio::null()).kill_on_drop(true);
@@ -153,7 +169,7 @@ async fn run_command(
     if let Some(context) = &reached.context {
         child.env("LIFEBOAT_DRILL_CONTEXT", context);
     }
-    let output = timeout(deadline, child.output()).await.map_err(|_| "the command did not end".to_owned())?;
+    let output = child.output().await;
     let output = output.map_err(|error| format!("'{program}': {error}"))?;
     if output.status.success() {
         return Ok("the command ended with 0".to_owned());

@@ -25,8 +25,21 @@ const DEADLINE: Duration = Duration::from_mins(3);
 
 /// A rebuilt data directory, and what must be in it.
 pub(super) struct Rebuilt {
-    data: PathBuf,
-    keys: KeySpace,
+    pub(super) data: PathBuf,
+    pub(super) keys: KeySpace,
+}
+
+/// The member whose data directory is built.
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) peer_url: String,
+}
+
+impl Member {
+    /// The only one of an etcd of the drill's own.
+    pub(super) fn own() -> Self {
+        Self { name: "drill".to_owned(), peer_url: "http://127.0.0.1:2380".to_owned() }
+    }
 }
 
 /// An etcd that runs on the restored data.
@@ -34,28 +47,29 @@ pub(super) struct Booted {
     pub(super) plane: ControlPlane,
     /// The revision at which nobody had written to it yet.
     pub(super) revision: u64,
-    /// What is in it, and what was deleted lately.
-    pub(super) keys: KeySpace,
+    /// Keys that the snapshot has deleted, each with the revision of that.
+    pub(super) deleted: Vec<(Vec<u8>, i64)>,
 }
 
 /// Builds the data directory. The snapshot file is removed: from then on the plain data are there once.
 pub(super) async fn rebuild_data(
     account: &mut Account,
     snapshot: &Snapshot,
+    member: Member,
     programs: &Programs,
     scratch: &Scratch,
 ) -> Result<Option<Rebuilt>> {
     let data = scratch.path("etcd");
-    let peer = "http://127.0.0.1:2380".to_owned();
+    let Member { name, peer_url } = member;
     let plan = Rebuild {
         etcdutl: programs.etcdutl.clone(),
         snapshot: snapshot.file.clone(),
         minor: snapshot.facts.minor(),
         data_dir: data.clone(),
-        name: "drill".to_owned(),
-        initial_cluster: format!("drill={peer}"),
+        initial_cluster: format!("{name}={peer_url}"),
+        name,
         initial_cluster_token: "lifeboat-drill".to_owned(),
-        initial_advertise_peer_urls: vec![peer],
+        initial_advertise_peer_urls: vec![peer_url],
         bump_revision: DEFAULT_BUMP,
     };
     let (file, since) = (snapshot.file.clone(), snapshot.oldest_list);
@@ -70,7 +84,6 @@ pub(super) async fn rebuild_data(
     let both = built.and(keys);
     let describe = |keys: &KeySpace| format!("{} keys, revisions raised by {DEFAULT_BUMP}", keys.keys);
     let keys = account.notes.try_check("rebuild", FindingCode::EtcdNotRebuilt, both, describe)?;
-    account.end_phase("rebuild");
     Ok(keys.map(|keys| Rebuilt { data, keys }))
 }
 
@@ -110,7 +123,7 @@ pub(super) async fn boot(
     };
     compare(account, &rebuilt.keys, content);
     let revision = u64::try_from(content.revision).unwrap_or_default();
-    Ok(Some(Booted { plane, revision, keys: rebuilt.keys }))
+    Ok(Some(Booted { plane, revision, deleted: rebuilt.keys.deleted }))
 }
 
 /// Asks the running etcd about itself.

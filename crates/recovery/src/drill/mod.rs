@@ -10,15 +10,18 @@
 mod account;
 mod checks;
 mod compare;
+mod doubts;
 mod etcd;
 mod fetch;
-mod merge;
+mod kind;
+mod node;
 mod objects;
 mod open;
 mod programs;
 mod reports;
 mod rules;
 mod scratch;
+mod settle;
 mod target;
 mod workloads;
 
@@ -38,14 +41,17 @@ use crate::catalog::{Backup, BackupRef, Catalog};
 use crate::error::{Class, Error, Result};
 
 use self::account::Account;
+use self::etcd::Member;
+use self::kind::{KindCluster, Made};
 use self::open::Opened;
 use self::programs::Programs;
 use self::scratch::Scratch;
-use self::target::{KindCluster, Made};
 
+pub use self::kind::{KindOptions, Way};
 pub use self::reports::{DrillRef, History, read, show};
+pub(crate) use self::reports::{read_but, verdict};
 pub use self::rules::{RULES, Rule};
-pub use self::target::{ContextOptions, KindOptions, Target};
+pub use self::target::{ContextOptions, Target};
 
 /// Gaps between backups count as far back as this.
 const HISTORY: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -206,7 +212,7 @@ async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request, made: 
     let work = Work { id: &id, catalog, backup: &backup, request: &request, scratch: &scratch };
     let plane = match request.tier {
         Tier::Workloads => {
-            work.workloads(&mut account, &made).await?;
+            work.workloads(&mut account, &programs, &made).await?;
             None
         }
         _ => work.local(&mut account, &programs).await?,
@@ -229,6 +235,14 @@ async fn perform(catalog: &Catalog, wanted: &BackupRef, request: Request, made: 
     Ok(Drilled { outcome, kept })
 }
 
+impl Request {
+    /// Whether a data directory of etcd is built.
+    fn restores_etcd(&self) -> bool {
+        let into_node = matches!(&self.target, Target::Kind(KindOptions { way: Way::Etcd, .. }));
+        matches!(self.tier, Tier::Etcd | Tier::Objects) || into_node
+    }
+}
+
 /// What the tiers of one drill share.
 struct Work<'a> {
     id: &'a DrillId,
@@ -247,7 +261,7 @@ impl Work<'_> {
         };
         let local = fetch::fetch(account, self.catalog, self.backup, self.scratch).await?;
         let Some(local) = local else { return Ok(None) };
-        open::open(account, &local, identities, self.request.tier, self.scratch).await
+        open::open(account, &local, identities, self.request.restores_etcd(), self.scratch).await
     }
 
     /// Tiers 0 to 2, one after the other.
@@ -255,23 +269,27 @@ impl Work<'_> {
         let (request, scratch) = (self.request, self.scratch);
         let Some(opened) = self.open(account).await? else { return Ok(None) };
         let Some(snapshot) = &opened.snapshot else { return Ok(None) };
-        let Some(rebuilt) = etcd::rebuild_data(account, snapshot, programs, scratch).await? else { return Ok(None) };
+        let rebuilt = etcd::rebuild_data(account, snapshot, Member::own(), programs, scratch).await?;
+        account.end_phase("rebuild");
+        let Some(rebuilt) = rebuilt else { return Ok(None) };
         let booted = etcd::boot(account, snapshot, rebuilt, request, programs, scratch).await?;
         let Some(mut booted) = booted else { return Ok(None) };
-        if request.tier == Tier::Objects && !objects::compare(account, &opened, request, &mut booted).await? {
+        if request.tier == Tier::Objects && !objects::boot_and_compare(account, &opened, request, &mut booted).await? {
             return Ok(None);
         }
         Ok(Some(booted.plane))
     }
 
     /// Tier 3.
-    async fn workloads(&self, account: &mut Account, made: &Made) -> Result<()> {
+    async fn workloads(&self, account: &mut Account, programs: &Programs, made: &Made) -> Result<()> {
         let (request, manifest) = (self.request, self.backup.manifest());
         let Some(opened) = self.open(account).await? else { return Ok(()) };
         let reached = target::reach(account, &request.target, self.id, manifest, self.scratch, made).await?;
         let Some(reached) = reached else { return Ok(()) };
-        workloads::restore(account, self.id, &opened, request, &reached, self.scratch).await?;
-        Ok(())
+        if request.restores_etcd() {
+            return node::restore(account, &opened, request, programs, reached, self.scratch).await;
+        }
+        workloads::restore(account, self.id, &opened, request, &reached, self.scratch).await
     }
 }
 
@@ -286,10 +304,10 @@ fn allowed(backup: &Backup, request: &Request) -> Result<()> {
         return Err(Error::Usage("tier 3 restores into kind or a context, and only tier 3 does".to_owned()));
     }
     if let EtcdRecord::Absent { reason } = &manifest.etcd
-        && matches!(tier, Tier::Etcd | Tier::Objects)
+        && request.restores_etcd()
     {
         return Err(Error::NoObject(format!(
-            "backup {} has no etcd snapshot ({reason}): tier 0 is as deep as it can be drilled on this machine",
+            "backup {} has no etcd snapshot ({reason}): tier 0, and tier 3 by objects, are as deep as it can be drilled",
             manifest.id
         )));
     }

@@ -4,20 +4,17 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lifeboat_kubernetes::{Cluster, ConnectOptions, Discovery, ListOptions, Retry};
-use lifeboat_model::{
-    CANONICAL_VERSION, EtcdRecord, FindingCode, GroupResource, IndexEntry, ResourceCoverage, ResourceType,
-};
+use lifeboat_model::{CANONICAL_VERSION, FindingCode, GroupResource, ResourceCoverage, ResourceType};
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::Request;
 use super::account::Account;
-use super::compare::{Comparison, Limits};
+use super::compare::{self, Limits};
 use super::etcd::Booted;
 use super::open::Opened;
 use crate::blocking::run_blocking;
@@ -35,7 +32,7 @@ pub(super) const LISTS: ListOptions = ListOptions {
     max_restarts: 0,
 };
 /// The API server is on this machine and nobody else asks it: what it cannot answer soon it cannot answer at all.
-const RETRY: Retry =
+pub(super) const RETRY: Retry =
     Retry { min_delay: Duration::from_millis(100), max_delay: Duration::from_secs(1), budget: Duration::from_secs(5) };
 /// How long custom resources may take until they are served.
 const SERVED: Duration = Duration::from_secs(30);
@@ -44,26 +41,26 @@ const POLL: Duration = Duration::from_millis(100);
 const LOG: u64 = 1 << 20;
 /// Characters of a log's line that a finding carries.
 const LINE: usize = 500;
-/// Lines of the index on their way to the comparison.
-const LINES: usize = 1024;
 
-/// Compares every object. False where there is no API server to ask.
-pub(super) async fn compare(
+/// An API server on a restored etcd.
+pub(super) struct Served {
+    pub(super) cluster: Cluster,
+    /// The revision at which etcd booted.
+    pub(super) boot: u64,
+    /// Keys that the snapshot has deleted, each with the revision of that.
+    pub(super) deleted: Vec<(Vec<u8>, i64)>,
+    /// The node of kind that it runs on.
+    pub(super) node: Option<String>,
+}
+
+/// Boots the API server and compares every object. False where there is none to ask.
+pub(super) async fn boot_and_compare(
     account: &mut Account,
     opened: &Opened,
     request: &Request,
     booted: &mut Booted,
 ) -> Result<bool> {
-    let manifest = opened.backup.backup().manifest();
-    if manifest.required_for_restore.encryption_configuration && request.encryption_config.is_none() {
-        // It would never be ready: it reads all Secrets first.
-        let with = opened.backup.coverage().encryption_at_rest.join(", ");
-        let message = format!("values are encrypted at rest ({with}), so no API server was booted");
-        account.notes.find(FindingCode::EncryptionConfigMissing, None, message);
-        account.end_phase("boot");
-        return Ok(false);
-    }
-    let is_booted = boot(account, booted).await?;
+    let is_booted = can_decrypt(account, opened, request) && boot(account, booted).await?;
     account.end_phase("boot");
     if !is_booted {
         return Ok(false);
@@ -71,35 +68,47 @@ pub(super) async fn compare(
     let options =
         ConnectOptions { kubeconfig: Some(booted.plane.kubeconfig()), retry: RETRY, ..ConnectOptions::default() };
     let cluster = Cluster::connect(options).await?;
+    let served = Served { cluster, boot: booted.revision, deleted: std::mem::take(&mut booted.deleted), node: None };
+    compare(account, opened, served).await
+}
+
+/// Whether values that are encrypted at rest can be read: an API server would never be ready, since it reads all Secrets
+/// first.
+pub(super) fn can_decrypt(account: &mut Account, opened: &Opened, request: &Request) -> bool {
+    let manifest = opened.backup.backup().manifest();
+    let lacks = manifest.required_for_restore.encryption_configuration && request.encryption_config.is_none();
+    if lacks {
+        let with = opened.backup.coverage().encryption_at_rest.join(", ");
+        let message = format!("values are encrypted at rest ({with}), so no API server was booted");
+        account.notes.find(FindingCode::EncryptionConfigMissing, None, message);
+    }
+    !lacks
+}
+
+/// Compares every object. False where the API server does not say what it serves.
+pub(super) async fn compare(account: &mut Account, opened: &Opened, restored: Served) -> Result<bool> {
+    let Served { cluster, boot, deleted, node } = restored;
+    let manifest = opened.backup.backup().manifest();
     let types = served(account, &cluster, &opened.backup).await;
     let describe = |types: &Vec<ResourceCoverage>| format!("{} resources to compare", types.len());
     let Some(types) = account.notes.try_check("discovery", FindingCode::ApiServerNotBooted, types, describe)? else {
         return Ok(false);
     };
-
-    let (lines, entries) = mpsc::channel(LINES);
-    let reading = read_index(&opened.backup, types.clone(), lines);
     let limits = Limits {
-        snapshot: match &manifest.etcd {
-            EtcdRecord::Captured { .. } => opened.snapshot.as_ref().map_or(0, |s| s.facts.revision.unsigned_abs()),
-            EtcdRecord::Absent { .. } => 0,
-        },
-        boot: booted.revision,
+        snapshot: opened.snapshot.as_ref().map_or(0, |snapshot| snapshot.facts.revision.unsigned_abs()),
+        boot,
         digests: manifest.canonical_version == CANONICAL_VERSION,
-        deleted: std::mem::take(&mut booted.keys.deleted),
+        deleted,
         gaps: opened.backup.coverage().gaps.iter().map(|gap| gap.resource.clone()).collect(),
+        node,
     };
     if !limits.digests {
         account.notes.warn("the digests of the index are by other rules: only names are compared".to_owned());
     }
     let listing = cluster.list_all(types.iter().map(|coverage| coverage.resource.clone()).collect(), LISTS);
-    let notes = std::mem::take(&mut account.notes);
-    let handle = Handle::current();
-    let comparing =
-        run_blocking("comparing", move || Comparison::new(notes, types, limits, entries).run(&handle, listing));
-    let (notes, read) = tokio::join!(comparing, reading);
-    account.notes = notes?;
-    read?;
+    let (notes, backup, handle) = (std::mem::take(&mut account.notes), opened.backup.clone(), Handle::current());
+    let comparing = move || compare::run(notes, &backup, &types, &limits, &handle, listing);
+    account.notes = run_blocking("comparing", comparing).await?;
     account.restored();
     account.end_phase("compare");
     Ok(true)
@@ -132,75 +141,6 @@ async fn undecryptable(log: &Path) -> String {
             return line.chars().take(LINE).collect();
         }
         tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Sends the lines of the index that belong to the resources that are listed, in order.
-async fn read_index(
-    backup: &OpenBackup,
-    types: Vec<ResourceCoverage>,
-    lines: mpsc::Sender<Result<IndexEntry>>,
-) -> Result<()> {
-    let feed = Arc::new(Mutex::new(Feed { types, lines, way: None, held: Vec::new() }));
-    let filled = Arc::clone(&feed);
-    let take = move |entry| filled.lock().unwrap_or_else(PoisonError::into_inner).take(entry);
-    backup.objects(Selection::default(), take).await?;
-    run_blocking("sorting the index", move || feed.lock().unwrap_or_else(PoisonError::into_inner).release()).await
-}
-
-#[derive(Clone, Copy)]
-enum Way {
-    /// It is not compared.
-    Aside,
-    /// Its lines are in order.
-    Through,
-    /// They have to be put into order.
-    Held,
-}
-
-/// The way of the index to the comparison.
-struct Feed {
-    types: Vec<ResourceCoverage>,
-    lines: mpsc::Sender<Result<IndexEntry>>,
-    /// The resource of the last line, and what becomes of its lines.
-    way: Option<(GroupResource, Way)>,
-    /// The lines of a resource that has them out of order.
-    held: Vec<IndexEntry>,
-}
-
-impl Feed {
-    fn take(&mut self, entry: IndexEntry) -> Result<()> {
-        let of_last = |name: &GroupResource| name.group == entry.group && name.resource == entry.resource;
-        let way = match &self.way {
-            Some((name, way)) if of_last(name) => *way,
-            _ => {
-                self.release()?;
-                let name = entry.key().group_resource();
-                let coverage = self.types.iter().find(|coverage| coverage.resource.group_resource() == name);
-                let way =
-                    coverage.map_or(Way::Aside, |coverage| if coverage.sorted { Way::Through } else { Way::Held });
-                self.way = Some((name, way));
-                way
-            }
-        };
-        match way {
-            Way::Aside => Ok(()),
-            Way::Through => self.send(entry),
-            Way::Held => {
-                self.held.push(entry);
-                Ok(())
-            }
-        }
-    }
-
-    fn release(&mut self) -> Result<()> {
-        let mut held = std::mem::take(&mut self.held);
-        held.sort_by_key(IndexEntry::key);
-        held.into_iter().try_for_each(|entry| self.send(entry))
-    }
-
-    fn send(&self, entry: IndexEntry) -> Result<()> {
-        self.lines.blocking_send(Ok(entry)).map_err(|_| Error::Lost("comparing"))
     }
 }
 

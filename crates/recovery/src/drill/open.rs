@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lifeboat_archive::Identities;
 use lifeboat_etcd::{SnapshotFacts, inspect_file};
-use lifeboat_model::{FindingCode, PartName, Tier};
+use lifeboat_model::{FindingCode, PartName};
 use tokio::runtime::Handle;
 
 use std::path::PathBuf;
@@ -62,7 +62,7 @@ pub(super) async fn open(
     account: &mut Account,
     backup: &Backup,
     identities: &Arc<Identities>,
-    tier: Tier,
+    restores_etcd: bool,
     scratch: &Scratch,
 ) -> Result<Option<Opened>> {
     let handle = Handle::current();
@@ -70,7 +70,7 @@ pub(super) async fn open(
     let has_etcd = backup.manifest().part(&PartName::ETCD).is_some();
     let etcd = {
         let (handle, backup, identities, file) = (handle.clone(), backup.clone(), Arc::clone(identities), file.clone());
-        run_blocking("opening etcd", move || Ok(unseal(&handle, &backup, &identities, tier, &file)))
+        run_blocking("opening etcd", move || Ok(unseal(&handle, &backup, &identities, restores_etcd, &file)))
     };
     let objects = {
         let (backup, identities) = (backup.clone(), Arc::clone(identities));
@@ -97,25 +97,20 @@ pub(super) async fn open(
     account.end_phase("open");
     let lists = backup.coverage().resources.iter().filter_map(|resource| resource.resource_version.parse().ok());
     let oldest_list = lists.min();
-    let snapshot = facts.filter(|_| has_file(tier)).map(|facts| Snapshot { file, facts, oldest_list });
+    let snapshot = facts.filter(|_| restores_etcd).map(|facts| Snapshot { file, facts, oldest_list });
     Ok(Some(Opened { backup, snapshot }))
 }
 
-/// Whether the tier boots etcd.
-fn has_file(tier: Tier) -> bool {
-    matches!(tier, Tier::Etcd | Tier::Objects)
-}
-
-/// Proves the snapshot; the deeper tiers need it as a file, and so it is written and then read.
+/// Proves the snapshot; what restores etcd needs it as a file, and so it is written and then read.
 fn unseal(
     handle: &Handle,
     backup: &Backup,
     identities: &Identities,
-    tier: Tier,
+    restores_etcd: bool,
     file: &std::path::Path,
 ) -> Result<(SnapshotFacts, String)> {
     let part = backup.part(&PartName::ETCD)?;
-    let facts = if has_file(tier) {
+    let facts = if restores_etcd {
         write_part(handle, backup, identities, part, file)?;
         inspect_file(file).map_err(Into::into)
     } else {

@@ -49,13 +49,15 @@ impl Programs {
             kubernetes: None,
             warnings: Vec::new(),
         };
-        if matches!(request.tier, Tier::Etcd | Tier::Objects)
+        if request.restores_etcd()
             && let EtcdRecord::Captured { version, .. } = &manifest.etcd
         {
             let etcdutl = chosen.take("etcdutl", minor(version)).await?;
-            // A data directory is for the version that made it.
-            let etcd = chosen.take("etcd", Some(etcdutl.minor())).await?;
-            chosen.etcd = Some(etcd.version);
+            if request.tier != Tier::Workloads {
+                // A data directory is for the version that made it.
+                let etcd = chosen.take("etcd", Some(etcdutl.minor())).await?;
+                chosen.etcd = Some(etcd.version);
+            }
             chosen.etcdutl = etcdutl.program;
         }
         if request.tier == Tier::Objects {

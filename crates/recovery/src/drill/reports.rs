@@ -1,5 +1,6 @@
 //! Reports in the store: written once, signed, the details sealed; and read again only as far as they can be trusted.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -61,9 +62,18 @@ pub struct History {
 impl History {
     /// Whether a drill has proved that the backup restores, and no later one has found it damaged.
     pub(crate) fn verifies(&self, manifest: &Manifest, sha256: Digest) -> bool {
-        let telling = |report: &&DrillReport| report.proves(manifest, sha256) || report.refutes(manifest, sha256);
-        self.reports.iter().find(telling).is_some_and(|report| report.proves(manifest, sha256))
+        verdict(self.reports.iter(), manifest, sha256)
     }
+}
+
+/// Whether, of reports from the newest on, the first that says anything of the backup proves that it restores.
+pub(crate) fn verdict<'a>(
+    mut reports: impl Iterator<Item = &'a DrillReport>,
+    manifest: &Manifest,
+    sha256: Digest,
+) -> bool {
+    let telling = |report: &&DrillReport| report.proves(manifest, sha256) || report.refutes(manifest, sha256);
+    reports.find(telling).is_some_and(|report| report.proves(manifest, sha256))
 }
 
 /// Seals the details, signs the report, and stores both.
@@ -115,10 +125,16 @@ fn seal(plain: &[u8], recipients: &Recipients) -> Result<(Vec<u8>, Part)> {
 /// # Errors
 /// When the store cannot be read. A report that cannot be believed is a problem and no error.
 pub async fn read(catalog: &Catalog) -> Result<History> {
+    read_but(catalog, &BTreeSet::new()).await
+}
+
+/// The same without those that are known.
+pub(crate) async fn read_but(catalog: &Catalog, known: &BTreeSet<DrillId>) -> Result<History> {
     let context = catalog.context();
     let prefix = layout::drills(&context.cluster)?;
     let keys: Vec<Key> = context.store.list(&prefix).map_ok(|listed| listed.key).try_collect().await?;
-    let mut places: Vec<(DrillId, BackupId)> = keys.iter().filter_map(place).collect();
+    let mut places: Vec<(DrillId, BackupId)> =
+        keys.iter().filter_map(place).filter(|(id, _)| !known.contains(id)).collect();
     places.sort_unstable_by(|a, b| b.cmp(a));
     let reports = places.into_iter().map(|(id, backup)| async move {
         let report = report(catalog, &backup, &id).await;

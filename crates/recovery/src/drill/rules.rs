@@ -55,9 +55,14 @@ pub const RULES: &[Rule] = &[
     Rule { number: 12, what: "events", proof: WRITTEN },
     Rule {
         number: 13,
-        what: "owned by another object, and deleted between snapshot and list",
-        proof: "it has an owner, whose controller deletes such objects all the time; the list is later than the snapshot; \
-                and there are no more of these than revisions in between",
+        what: "owned by a controller, and deleted by it between snapshot and list",
+        proof: "the list is later than the snapshot; the owner is in the index and was written after the snapshot, as its \
+                controller does when it deletes; and there are no more of these than revisions in between",
+    },
+    Rule {
+        number: 14,
+        what: "the node of the drill's cluster of kind: its node, CSINode, and the pods of its control plane",
+        proof: WRITTEN,
     },
 ];
 
@@ -69,15 +74,35 @@ pub(super) const AFTER_LIST: u32 = 2;
 pub(super) const DELETED: u32 = 3;
 pub(super) const GAP: u32 = 4;
 pub(super) const OWNED: u32 = 13;
+const NODE: u32 = 14;
 
-/// Whether a controller makes and deletes such objects.
-pub(super) fn is_owned(object: &Value) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.is_some_and(|owners| !owners.is_empty())
+/// The UID of the object's controller, which makes and deletes such objects.
+pub(super) fn controller(object: &Value) -> Option<&str> {
+    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
+    let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
+    controller.get("uid").and_then(Value::as_str)
 }
 
-/// The rule for an object that the drill's API server wrote, if it is one that an API server writes by itself.
-pub(super) fn own_write(key: &ObjectKey, object: &Value) -> Option<u32> {
+/// Whether it is what the kubelet of that node registers: itself, and pods that it has from files.
+///
+/// Source: `kubetypes.ConfigSourceAnnotationKey` of `k8s.io/kubernetes/pkg/kubelet/types`.
+fn is_of_node(key: &ObjectKey, object: &Value, node: &str) -> bool {
+    match (key.group.as_str(), key.resource.as_str()) {
+        ("", "nodes") | ("storage.k8s.io", "csinodes") => key.name == node,
+        ("", "pods") => {
+            let source = object.pointer("/metadata/annotations/kubernetes.io~1config.source").and_then(Value::as_str);
+            source == Some("file") && object.pointer("/spec/nodeName").and_then(Value::as_str) == Some(node)
+        }
+        _ => false,
+    }
+}
+
+/// The rule for an object that the drill's API server wrote, if it is one that an API server writes by itself, or that
+/// the kubelet of `node` registers.
+pub(super) fn own_write(key: &ObjectKey, object: &Value, node: Option<&str>) -> Option<u32> {
+    if node.is_some_and(|node| is_of_node(key, object, node)) {
+        return Some(NODE);
+    }
     let namespace = key.namespace.as_deref().unwrap_or_default();
     let name = key.name.as_str();
     let marked = |kind: &str, mark: &str| {
@@ -135,7 +160,7 @@ mod tests {
                 namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
                 name: name.to_owned(),
             };
-            own_write(&key, &object)
+            own_write(&key, &object, Some("kind-node"))
         };
         let none = json!({});
         assert_eq!(rule("", "configmaps", "kube-system", "extension-apiserver-authentication", none.clone()), Some(6));
@@ -145,6 +170,12 @@ mod tests {
         assert_eq!(rule("rbac.authorization.k8s.io", "clusterroles", "", "admin", none.clone()), None);
         assert_eq!(rule("", "secrets", "shop", "db", labelled), None);
         assert_eq!(rule("", "services", "default", "kubernetes", none.clone()), Some(10));
-        assert_eq!(rule("", "services", "default", "web", none), None);
+        assert_eq!(rule("", "services", "default", "web", none.clone()), None);
+        assert_eq!(rule("", "nodes", "", "kind-node", none.clone()), Some(14));
+        assert_eq!(rule("", "nodes", "", "other", none.clone()), None);
+        let pod = |source: &str, node: &str| json!({"metadata": {"annotations": {"kubernetes.io/config.source": source}}, "spec": {"nodeName": node}});
+        assert_eq!(rule("", "pods", "kube-system", "etcd-kind-node", pod("file", "kind-node")), Some(14));
+        assert_eq!(rule("", "pods", "kube-system", "etcd-kind-node", pod("file", "other")), None);
+        assert_eq!(rule("", "pods", "shop", "web", pod("api", "kind-node")), None);
     }
 }

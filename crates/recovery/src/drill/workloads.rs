@@ -34,11 +34,11 @@ pub(super) async fn restore(
     request: &Request,
     reached: &Reached,
     scratch: &Scratch,
-) -> Result<bool> {
+) -> Result<()> {
     let plan = plan(opened, &reached.cluster).await;
     let planned = |plan: &Plan| format!("{} objects to create", plan.counts().create);
     let Some(plan) = account.notes.try_check("plan", FindingCode::ObjectNotRestored, plan, planned)? else {
-        return Ok(false);
+        return Ok(());
     };
     let blockers: Vec<String> = plan.blockers().map(|blocker| blocker.message.clone()).collect();
     if !blockers.is_empty() {
@@ -46,7 +46,7 @@ pub(super) async fn restore(
             account.notes.find(FindingCode::ObjectNotRestored, None, message);
         }
         account.end_phase("rebuild");
-        return Ok(false);
+        return Ok(());
     }
     let options = Options {
         journal: scratch.path("journal"),
@@ -59,7 +59,7 @@ pub(super) async fn restore(
     let done = |report: &Report| format!("{} objects created, {} were there", report.created, report.unchanged);
     let report = account.notes.try_check("restore", FindingCode::ObjectNotRestored, report, done)?;
     account.end_phase("rebuild");
-    let Some(report) = report else { return Ok(false) };
+    let Some(report) = report else { return Ok(()) };
     for (object, message) in report.failed.named(&plan).chain(report.blocked.named(&plan)) {
         account.notes.find(FindingCode::ObjectNotRestored, Some(object), message);
     }
@@ -67,8 +67,7 @@ pub(super) async fn restore(
         account.notes.warn(format!("{object}: {message}"));
     }
     compare(account, opened, &reached.cluster).await?;
-    checks::run(account, request, reached).await?;
-    Ok(true)
+    checks::run(account, request, reached).await
 }
 
 async fn plan(opened: &Opened, cluster: &Cluster) -> Result<Plan> {

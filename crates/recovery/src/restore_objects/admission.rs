@@ -1,4 +1,4 @@
-//! What of the target decides about new objects: webhooks, Pod Security, quotas.
+//! What of the target decides about new objects: Pod Security, quotas; and what [`super::webhooks`] needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,18 +22,17 @@ const COUNTED: [&str; 7] =
 
 /// What keeps the target from taking the objects of a plan. `workloads` are the namespaces that get pods.
 pub(super) async fn findings(plan: &Plan, target: &Target, workloads: &BTreeSet<String>) -> Result<Vec<Finding>> {
-    let mut found = webhooks(plan, target).await?;
-    found.extend(pod_security(target, workloads).await?);
+    let mut found = pod_security(target, workloads).await?;
     found.extend(quotas(plan, target).await?);
     Ok(found)
 }
 
-fn warning(code: &str, message: String) -> Finding {
+pub(super) fn warning(code: &str, message: String) -> Finding {
     Finding { blocks: false, code: code.to_owned(), message }
 }
 
 /// All objects of a kind; none where we may not see them or the target does not serve them.
-async fn all(target: &Target, kind: &ResourceType) -> Result<Vec<Value>> {
+pub(super) async fn all(target: &Target, kind: &ResourceType) -> Result<Vec<Value>> {
     let mut found = Vec::new();
     let listed = target
         .list(kind, None, |_, json| {
@@ -50,67 +49,8 @@ async fn all(target: &Target, kind: &ResourceType) -> Result<Vec<Value>> {
     }
 }
 
-/// Webhooks that would be asked about objects of the plan, must agree, and have nobody behind them.
-async fn webhooks(plan: &Plan, target: &Target) -> Result<Vec<Finding>> {
-    const GROUP: &str = "admissionregistration.k8s.io";
-    let mut found = Vec::new();
-    for (resource, kind) in [
-        ("validatingwebhookconfigurations", "ValidatingWebhookConfiguration"),
-        ("mutatingwebhookconfigurations", "MutatingWebhookConfiguration"),
-    ] {
-        for configuration in all(target, &built_in(GROUP, resource, kind, false)).await? {
-            let hooks = configuration.get("webhooks").and_then(Value::as_array).into_iter().flatten();
-            for hook in hooks.filter(|hook| text(hook, "/failurePolicy") != "Ignore") {
-                let concerned: Vec<String> = plan
-                    .header
-                    .kinds
-                    .iter()
-                    .filter(|kind| concerns(hook, &kind.resource))
-                    .map(|kind| kind.resource.group_resource().to_string())
-                    .collect();
-                let (namespace, service) =
-                    (text(hook, "/clientConfig/service/namespace"), text(hook, "/clientConfig/service/name"));
-                if concerned.is_empty() || service.is_empty() || has_endpoints(target, namespace, service).await? {
-                    continue;
-                }
-                let kinds = match concerned.len() {
-                    1..=4 => concerned.join(", "),
-                    count => format!("{count} kinds of the plan"),
-                };
-                found.push(warning(
-                    "webhook",
-                    format!(
-                        "webhook '{}' of {kind} '{}' has to agree to {kinds}, and its service '{namespace}/{service}' has no endpoints",
-                        text(hook, "/name"),
-                        text(&configuration, "/metadata/name")
-                    ),
-                ));
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a webhook's rules are about writing objects of that resource.
-fn concerns(hook: &Value, resource: &ResourceType) -> bool {
-    let has = |rule: &Value, member: &str, wanted: &str| {
-        let values = rule.get(member).and_then(Value::as_array);
-        values.into_iter().flatten().filter_map(Value::as_str).any(|value| value == "*" || value == wanted)
-    };
-    let rules = hook.get("rules").and_then(Value::as_array).into_iter().flatten();
-    rules.into_iter().any(|rule| {
-        let scope = text(rule, "/scope");
-        let written = ["CREATE", "UPDATE", "DELETE"].iter().any(|operation| has(rule, "operations", operation));
-        written
-            && has(rule, "apiGroups", &resource.group)
-            && has(rule, "apiVersions", &resource.version)
-            && (has(rule, "resources", &resource.resource) || has(rule, "resources", "*/*"))
-            && (scope.is_empty() || scope == "*" || (scope == "Namespaced") == resource.namespaced)
-    })
-}
-
 /// Whether somebody is behind a service. Where nobody can be asked about that, somebody is.
-async fn has_endpoints(target: &Target, namespace: &str, service: &str) -> Result<bool> {
+pub(super) async fn has_endpoints(target: &Target, namespace: &str, service: &str) -> Result<bool> {
     let slices = built_in("discovery.k8s.io", "endpointslices", "EndpointSlice", true);
     let mut ready = false;
     let listed = target
@@ -156,7 +96,7 @@ async fn pod_security(target: &Target, workloads: &BTreeSet<String>) -> Result<V
 async fn quotas(plan: &Plan, target: &Target) -> Result<Vec<Finding>> {
     let mut created: BTreeMap<(&str, u32), u64> = BTreeMap::new();
     for entry in plan.entries.iter().filter(|entry| matches!(entry.verdict, Verdict::Create { .. })) {
-        if let Some(namespace) = entry.namespace.as_deref() {
+        if let Some(namespace) = entry.namespace {
             *created.entry((namespace, entry.kind)).or_default() += 1;
         }
     }

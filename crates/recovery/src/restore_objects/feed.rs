@@ -7,7 +7,9 @@ use futures::stream::FuturesUnordered;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
+use super::pace::Pace;
 use super::plan::Span;
 use super::request::Concurrency;
 use crate::browse::OpenBackup;
@@ -60,7 +62,7 @@ impl Feed {
         Self { queue, reader }
     }
 
-    /// Works on each object, several at a time, while further ones are read. After the first error nothing is begun any
+    /// Works on each object, several at a time, while further ones are read; how many is a matter of [`Pace`]. After the first error nothing is begun any
     /// more, and what is under way comes to its end.
     pub(super) async fn run<T, W: Future<Output = Result<T>>>(
         mut self,
@@ -69,17 +71,28 @@ impl Feed {
         mut done: impl FnMut(T) -> Result<()>,
     ) -> Result<()> {
         let mut under_way = FuturesUnordered::new();
+        let mut pace = Pace::new(concurrency, Instant::now());
         let (mut ended, mut outcome) = (false, Ok(()));
         while !(ended && under_way.is_empty()) {
+            let deadline = pace.deadline();
             // Both at once: what is under way has to end for there to be room for what is read.
             let step = tokio::select! {
-                fed = self.queue.recv(), if !ended && under_way.len() < concurrency.get() => if let Some(fed) = fed {
-                    start(fed).map(|work| under_way.push(work))
+                fed = self.queue.recv(), if !ended && under_way.len() < pace.limit() => if let Some(fed) = fed {
+                    let began = Instant::now();
+                    start(fed).map(|work| under_way.push(async move { (began, work.await) }))
                 } else {
                     ended = true;
                     Ok(())
                 },
-                Some(result) = under_way.next(), if !under_way.is_empty() => result.and_then(&mut done),
+                Some((began, result)) = under_way.next(), if !under_way.is_empty() => {
+                    let now = Instant::now();
+                    pace.done(now, now.duration_since(began), under_way.len() + 1);
+                    result.and_then(&mut done)
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    pace.overdue(Instant::now());
+                    Ok(())
+                }
             };
             if step.is_err() {
                 ended = true;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use lifeboat_kubernetes::{Cluster, Error as KubernetesError, FieldValidation, ObjectPath, WriteOptions};
 use serde_json::Value;
 
-use super::candidates::Candidates;
+use super::candidates::{Candidates, UidKey};
 use super::feed::{Fed, Feed};
 use super::owners::Outside;
 use super::plan::{Live, Mode, PlannedKind, Verdict};
@@ -13,6 +13,7 @@ use super::preflight::Needs;
 use super::request::{Concurrency, Request};
 use super::target::Target;
 use super::wanted::{self, Wanted};
+use super::webhooks::{Asked, Webhooks};
 use super::write::is_of_all;
 use crate::error::Result;
 use crate::rules::{self, Links, Owner, SkipContext, Transforms};
@@ -37,12 +38,13 @@ pub(super) struct Judge<'a> {
     /// What is there of the candidates.
     pub(super) live: HashMap<u32, Live>,
     /// The UIDs in the backup of all candidates.
-    pub(super) uids: HashSet<Box<str>>,
+    pub(super) uids: HashSet<UidKey>,
     /// Namespaces of the target that are there.
     pub(super) namespaces: HashSet<String>,
     pub(super) outside: Outside,
     /// The Services of the backup, where that matters.
     pub(super) services: SkipContext,
+    pub(super) webhooks: &'a Webhooks,
 }
 
 /// What was decided.
@@ -50,18 +52,20 @@ struct Judged {
     number: u32,
     verdict: Verdict,
     early: bool,
+    /// Webhooks that would be asked about it.
+    webhooks: Vec<usize>,
 }
 
 impl Judged {
     fn new(number: u32, verdict: Verdict) -> Self {
-        Self { number, verdict, early: false }
+        Self { number, verdict, early: false, webhooks: Vec::new() }
     }
 }
 
 /// What is known of an object before the target was asked.
 enum First {
     Decided(Judged),
-    Open(Box<Wanted>),
+    Open(Box<Wanted>, Vec<usize>),
 }
 
 impl Judge<'_> {
@@ -75,15 +79,16 @@ impl Judge<'_> {
         needs: &mut Needs,
     ) -> Result<()> {
         let mut spans = Vec::new();
-        for (number, candidate) in (0_u32..).zip(&mut candidates.objects) {
+        for (number, canonical) in (0_u32..).zip(std::mem::take(&mut candidates.objects.canonical)) {
             let live = self.live.get(&number);
-            if let Some(live) = live.filter(|live| self.is_same(candidate.canonical.as_ref(), live)) {
-                candidate.entry.verdict = Verdict::Unchanged { live: live.clone() };
-            } else if matches!(candidate.entry.verdict, Verdict::Create { .. }) {
-                spans.extend(candidate.entry.source.map(|span| (number, span)));
+            let (entry, _) = candidates.get(number)?;
+            if let Some(live) = live.filter(|live| self.is_same(canonical.as_ref(), live)) {
+                candidates.objects.entries.decide(number, &Verdict::Unchanged { live: live.clone() }, false)?;
+            } else if matches!(entry.verdict, Verdict::Create { .. }) {
+                spans.extend(entry.source.map(|span| (number, span)));
             }
         }
-        let mut decided = Vec::new();
+        let (mut decided, mut asked) = (Vec::new(), Asked::default());
         let shared: &Candidates = candidates;
         let start = |fed: Fed| {
             progress.add_objects(1);
@@ -92,20 +97,28 @@ impl Judge<'_> {
             Ok(async move {
                 match first {
                     First::Decided(judged) => Ok(judged),
-                    First::Open(wanted) => self.second(shared, number, wanted, fed).await,
+                    First::Open(wanted, webhooks) => {
+                        let judged = self.second(shared, number, wanted, fed).await?;
+                        Ok(Judged { webhooks, ..judged })
+                    }
                 }
             })
         };
-        let done = |judged| {
-            decided.push(judged);
+        let done = |judged: Judged| {
+            if !judged.webhooks.is_empty() {
+                let (entry, kind) = shared.get(judged.number)?;
+                let webhooks = self.webhooks.of_verdict(&judged.webhooks, kind, &judged.verdict);
+                asked.note(&webhooks, entry.namespace, kind);
+            }
+            if judged.early || judged.verdict != (Verdict::Create { objection: None }) {
+                decided.push(judged);
+            }
             Ok(())
         };
         Feed::of(open, spans).run(concurrency, start, done).await?;
+        needs.asked = asked;
         for judged in decided {
-            let index = usize::try_from(judged.number).unwrap_or(usize::MAX);
-            let Some(candidate) = candidates.objects.get_mut(index) else { continue };
-            candidate.entry.early = judged.early;
-            candidate.entry.verdict = judged.verdict;
+            candidates.objects.entries.decide(judged.number, &judged.verdict, judged.early)?;
         }
         Ok(())
     }
@@ -121,34 +134,37 @@ impl Judge<'_> {
 
     /// What the object itself says.
     fn first(&self, candidates: &Candidates, fed: &Fed, needs: &mut Needs) -> Result<First> {
-        let (candidate, kind) = candidates.get(fed.number)?;
+        let (entry, kind) = candidates.get(fed.number)?;
         let object = wanted::parse(&fed.json)?;
         if let Some(rule) = rules::skip(&kind.resource, &object, &self.services) {
             let verdict = Verdict::Skipped { rule: rule.number, reason: rule.reason.into() };
             return Ok(First::Decided(Judged::new(fed.number, verdict)));
         }
-        let wanted = Wanted::prepare(object, kind, &candidate.entry, self.transforms)?;
-        needs.observe(kind, &candidate.entry, &wanted.object);
-        Ok(First::Open(Box::new(wanted)))
+        let uid = wanted::text(&object, "/metadata/uid").to_owned();
+        let wanted = Wanted::prepare(object, kind, entry, self.transforms, !self.live.contains_key(&fed.number))?;
+        needs.observe(kind, entry, &wanted.object);
+        needs.owned(&uid, &wanted.owners, &self.uids);
+        let webhooks = self.webhooks.of_object(kind, &wanted.object);
+        Ok(First::Open(Box::new(wanted), webhooks))
     }
 
     /// What the target says.
     async fn second(&self, candidates: &Candidates, number: u32, mut wanted: Box<Wanted>, room: Fed) -> Result<Judged> {
-        let (candidate, kind) = candidates.get(number)?;
-        let (entry, resource) = (&candidate.entry, kind.target());
+        let (entry, kind) = candidates.get(number)?;
+        let resource = kind.target();
         let mut owners = HashMap::new();
         for reference in &wanted.owners {
             let uid = wanted::text(reference, "/uid").to_owned();
-            let owner = if self.uids.contains(uid.as_str()) {
+            let owner = if UidKey::of(&uid).is_some_and(|key| self.uids.contains(&key)) {
                 Owner::Later
             } else {
-                self.outside.find(self.target, reference, entry.namespace.as_deref()).await?
+                self.outside.find(self.target, reference, entry.namespace).await?
             };
             owners.insert(uid, owner);
         }
         let find = |uid: &str| owners.get(uid).cloned().unwrap_or(Owner::Gone);
         let linked = rules::relink(&kind.resource, &wanted.owners, find);
-        let path = ObjectPath { resource: &resource, namespace: entry.namespace.as_deref(), name: &entry.name };
+        let path = ObjectPath { resource: &resource, namespace: entry.namespace, name: entry.name };
         if let Links::OwnerWillRecreate(rule) = linked.links {
             let verdict = Verdict::Skipped { rule: rule.number, reason: rule.reason.into() };
             return Ok(Judged::new(number, verdict));
@@ -165,7 +181,7 @@ impl Judge<'_> {
             Verdict::Create { objection }
         };
         drop(room);
-        Ok(Judged { number, verdict, early })
+        Ok(Judged { early, ..Judged::new(number, verdict) })
     }
 
     /// Whether it is created as it is to be, and if not, why.

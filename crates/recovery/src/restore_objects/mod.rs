@@ -6,9 +6,11 @@
 
 mod admission;
 mod candidates;
+mod entries;
 mod feed;
 mod judge;
 mod owners;
+mod pace;
 mod perform;
 mod plan;
 mod planning;
@@ -21,11 +23,13 @@ mod saved;
 mod target;
 mod verify;
 mod wanted;
+mod webhooks;
 mod write;
 
+pub use entries::{Entries, Entry};
 pub use perform::{Options, perform, resume};
 pub use plan::{
-    Counts, Entry, Finding, Header, Live, Mode, PatchSource, Plan, PlannedKind, Settings, Span, Verdict, Withheld,
+    Counts, Finding, Header, Live, Mode, PatchSource, Plan, PlannedKind, Settings, Span, Verdict, Withheld,
 };
 pub use planning::plan;
 pub use report::{Notes, Report};

@@ -60,14 +60,14 @@ impl Owners {
     pub(super) fn of(plan: &Plan) -> Self {
         let outside = plan.header.owners.iter().map(|(old, new)| (old.as_str().into(), Owner::There(new.clone())));
         let objects = plan.entries.iter().filter(|entry| !entry.uid.is_empty()).map(|entry| {
-            let owner = match &entry.verdict {
+            let owner = match entry.verdict {
                 Verdict::Create { .. } | Verdict::Recreate { .. } => Owner::Later,
                 Verdict::Skipped { .. } | Verdict::Blocked { .. } | Verdict::Prune { .. } => Owner::Gone,
                 Verdict::Unchanged { live } | Verdict::Leave { live } | Verdict::Apply { live, .. } => {
                     Owner::There(live.uid.to_string())
                 }
             };
-            (entry.uid.clone(), owner)
+            (entry.uid.into(), owner)
         });
         Self(std::sync::Mutex::new(outside.chain(objects).collect()))
     }

@@ -56,7 +56,7 @@ pub async fn perform(
         let journal = Journal::begin(plan, &options.journal)?;
         run(open, target, plan, options, progress, State::new(plan, journal, None)?).await
     });
-    locked(lease, work).await
+    locked(lease, plan, options, work).await
 }
 
 /// Goes on with a restore that was not finished.
@@ -77,7 +77,7 @@ pub async fn resume(
         let journal = Journal::go_on(unfinished)?;
         run(open, target, plan, options, progress, State::new(plan, journal, Some(unfinished))?).await
     });
-    locked(lease, work).await
+    locked(lease, plan, options, work).await
 }
 
 /// Refuses another backup and another cluster than the plan was made for.
@@ -133,13 +133,37 @@ async fn take_over(cluster: &Cluster, options: &Options) -> Result<LeaseLock> {
 }
 
 /// Works while nobody else restores into the same cluster.
-async fn locked(mut lease: LeaseLock, work: impl Future<Output = Result<Report>>) -> Result<Report> {
+async fn locked(
+    mut lease: LeaseLock,
+    plan: &Plan,
+    options: &Options,
+    work: impl Future<Output = Result<Report>>,
+) -> Result<Report> {
     let result = tokio::select! {
-        result = work => result,
-        lost = lease.keep() => Err(lost.into()),
+        result = work => Ok(result),
+        lost = lease.keep() => Err(lost),
+    };
+    // What is not ours any more cannot be released, and whoever took it from us may be the only one who answers.
+    let result = match result {
+        Ok(result) => result,
+        Err(lost) => return Err(without_lock(lost.into(), plan, options)),
     };
     if let Err(error) = lease.release().await {
         tracing::warn!(error = crate::chain(&error), "the lock of the restore could not be released and will expire");
     }
     result
+}
+
+/// What to say of a restore that lost its lock: how far it is, as its journal has it.
+fn without_lock(lost: Error, plan: &Plan, options: &Options) -> Error {
+    match Unfinished::read(&options.journal) {
+        Ok(unfinished) if unfinished.plan == *plan => Error::Stopped {
+            done: unfinished.done() as u64,
+            of: plan.entries.iter().filter(|entry| entry.verdict.acts()).count() as u64,
+            journal: options.journal.clone(),
+            source: Box::new(lost),
+        },
+        // It was lost before anything was done.
+        _ => lost,
+    }
 }

@@ -7,6 +7,8 @@ use lifeboat_model::{BackupId, Digest, ResourceType};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::entries::{Entries, Entry};
+
 /// Names a plan's form, in its first line.
 pub(super) const SCHEMA: &str = "lifeboat.dev/restore-plan/v1";
 
@@ -57,7 +59,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     pub(super) header: Header,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Entries,
 }
 
 /// What a plan says besides its entries.
@@ -136,30 +138,6 @@ pub struct Finding {
     pub code: String,
     /// What was found.
     pub message: String,
-}
-
-/// One object in a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Entry {
-    /// Which of the plan's kinds it is of.
-    pub kind: u32,
-    /// Its namespace on the target.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<Box<str>>,
-    /// Its name.
-    pub name: Box<str>,
-    /// Its UID in the backup; empty where the backup does not have it.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub uid: Box<str>,
-    /// Where it lies in the backup's tar; absent where the backup does not have it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<Span>,
-    /// Whether it comes before the rest of its wave, since it asks for an address that others could take.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub early: bool,
-    /// What happens to it.
-    pub verdict: Verdict,
 }
 
 /// Where an object lies in the tar.
@@ -306,19 +284,19 @@ impl Plan {
     }
 
     /// The objects, in the order of the restore; what is pruned comes last.
-    pub fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &Entries {
         &self.entries
     }
 
     /// The kind of an entry.
-    pub fn kind(&self, entry: &Entry) -> Option<&PlannedKind> {
+    pub fn kind(&self, entry: Entry<'_>) -> Option<&PlannedKind> {
         self.header.kinds.get(usize::try_from(entry.kind).ok()?)
     }
 
     /// What an entry is called: `deployments.apps/web -n shop`.
-    pub fn name(&self, entry: &Entry) -> String {
+    pub fn name(&self, entry: Entry<'_>) -> String {
         let resource = self.kind(entry).map(|kind| kind.resource.group_resource().to_string()).unwrap_or_default();
-        match &entry.namespace {
+        match entry.namespace {
             Some(namespace) => format!("{resource}/{} -n {namespace}", entry.name),
             None => format!("{resource}/{}", entry.name),
         }
@@ -328,7 +306,7 @@ impl Plan {
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();
         for entry in &self.entries {
-            let count = match &entry.verdict {
+            let count = match entry.verdict {
                 Verdict::Create { .. } => &mut counts.create,
                 Verdict::Unchanged { .. } => &mut counts.unchanged,
                 Verdict::Leave { .. } => &mut counts.leave,
@@ -347,7 +325,7 @@ impl Plan {
     /// The namespaces in which something is pruned.
     pub fn pruned_namespaces(&self) -> Vec<&str> {
         let pruned = self.entries.iter().filter(|entry| matches!(entry.verdict, Verdict::Prune { .. }));
-        let mut namespaces: Vec<&str> = pruned.filter_map(|entry| entry.namespace.as_deref()).collect();
+        let mut namespaces: Vec<&str> = pruned.filter_map(|entry| entry.namespace).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         namespaces
@@ -374,7 +352,7 @@ impl Plan {
             to.write_all(b"\n")
         };
         line(serde_json::to_vec(&self.header))?;
-        self.entries.iter().try_for_each(|entry| line(serde_json::to_vec(entry)))
+        self.entries.iter().try_for_each(|entry| line(serde_json::to_vec(&entry)))
     }
 }
 

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lifeboat_kubernetes::{Cluster, ObjectPath, is_active};
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::{Candidate, Candidates, UidKey};
+use super::entries::Entry;
 use super::judge::Judge;
 use super::owners::Outside;
 use super::plan::{Header, Live, Mode, Plan, PlannedKind, SCHEMA, Verdict};
@@ -12,7 +13,9 @@ use super::preflight::{self, Needs, built_in};
 use super::request::{Concurrency, Request};
 use super::target::Target;
 use super::wanted;
+use super::webhooks::Webhooks;
 use crate::error::{Error, Result};
+use crate::nearest::did_you_mean;
 use crate::rules::RULES_VERSION;
 use crate::{OpenBackup, Track};
 
@@ -41,26 +44,28 @@ pub async fn plan(
     let missing = candidates.namespaces().into_iter().filter(|name| !there.contains(*name));
     let missing: BTreeSet<String> = missing.map(str::to_owned).collect();
     candidates.add_namespaces(open, &missing, &request.settings.namespaces).await?;
-    candidates.refuse_collisions()?;
+    candidates.refuse_collisions(request)?;
     candidates.find_served(&target).await?;
-    block_unserved(&mut candidates, &target);
+    block_unserved(&mut candidates, &target)?;
     let live = survey(&target, &candidates).await?;
     let volumes = volumes(&target, &candidates).await?;
-    let transforms = wanted::transforms(&request.settings, volumes.clone(), &manifest.id)?;
+    let transforms =
+        wanted::transforms(&request.settings, volumes.clone(), &manifest.id, manifest.cluster_id == target.id)?;
     for patch in &transforms.patches {
         let known: Vec<_> = open.coverage().resources.iter().map(|known| known.resource.clone()).collect();
         patch.check_kinds(&known).map_err(|error| Error::Usage(error.to_string()))?;
     }
-    let uids = candidates.objects.iter().map(|object| object.entry.uid.clone()).filter(|uid| !uid.is_empty()).collect();
+    let webhooks = Webhooks::unanswered(&target).await?;
     let judge = Judge {
         request,
         target: &target,
         transforms: &transforms,
         live,
-        uids,
+        uids: candidates.objects.uids(),
         namespaces: there,
         outside: Outside::default(),
         services: candidates.services(open, request).await?,
+        webhooks: &webhooks,
     };
     let mut needs = Needs::default();
     judge.judge(open, &mut candidates, concurrency, progress, &mut needs).await?;
@@ -78,13 +83,13 @@ pub async fn plan(
         withheld: std::mem::take(&mut candidates.withheld),
         findings: Vec::new(),
     };
-    drop_lonely_namespaces(&mut candidates, request);
+    drop_lonely_namespaces(&mut candidates, request)?;
     let pruned = match request.settings.mode {
         Mode::Exact => super::prune::surplus(open, &target, request, &mut candidates).await?,
         Mode::Skip | Mode::Apply | Mode::Recreate => Vec::new(),
     };
-    let mut plan = assemble(header, candidates, pruned);
-    plan.header.findings = preflight::findings(&plan, &target, &needs).await?;
+    let mut plan = assemble(header, candidates, pruned, &needs.owners)?;
+    plan.header.findings = preflight::findings(&plan, &target, &mut needs, &webhooks).await?;
     Ok(plan)
 }
 
@@ -109,18 +114,16 @@ fn check(open: &OpenBackup, request: &Request) -> Result<()> {
 async fn check_names(open: &OpenBackup, request: &Request, candidates: &Candidates) -> Result<()> {
     let asked = request.selection.namespaces.iter().chain(request.settings.namespaces.keys());
     let mapped = |name: &String| request.settings.namespaces.get(name).unwrap_or(name).clone();
-    let seen: HashSet<&str> =
-        candidates.objects.iter().filter_map(|object| object.entry.namespace.as_deref()).collect();
+    let seen = candidates.namespaces();
     let unseen: Vec<&String> = asked.filter(|name| !seen.contains(mapped(name).as_str())).collect();
     if !unseen.is_empty() {
         let known = super::candidates::namespaces_of(open).await?;
         if let Some(name) = unseen.into_iter().find(|name| !known.contains(*name)) {
-            let nearest = known.iter().min_by_key(|known| strsim::damerau_levenshtein(known, name));
-            let hint = nearest.map_or_else(String::new, |nearest| format!(", did you mean '{nearest}'?"));
+            let hint = did_you_mean(name, &known);
             return Err(Error::NoObject(format!("the backup has no namespace '{name}'{hint}")));
         }
     }
-    if candidates.objects.is_empty() && candidates.withheld.is_empty() && request.settings.mode != Mode::Exact {
+    if candidates.objects.entries.is_empty() && candidates.withheld.is_empty() && request.settings.mode != Mode::Exact {
         return Err(Error::NoObject("the backup has no object of that selection".to_owned()));
     }
     Ok(())
@@ -147,19 +150,11 @@ async fn namespaces(target: &Target, candidates: &Candidates) -> Result<HashSet<
 }
 
 /// Blocks objects of kinds that the target does not serve, and will not by what is restored before them.
-fn block_unserved(candidates: &mut Candidates, target: &Target) {
-    let definitions =
-        candidates.kinds.iter().position(|kind| kind.is("apiextensions.k8s.io", "customresourcedefinitions"));
-    let defined: HashSet<Box<str>> = candidates
-        .objects
-        .iter()
-        .filter(|object| Some(object.kind()) == definitions)
-        .map(|object| object.entry.name.clone())
-        .collect();
-    let reasons: HashMap<usize, String> = candidates
-        .kinds
-        .iter()
-        .enumerate()
+fn block_unserved(candidates: &mut Candidates, target: &Target) -> Result<()> {
+    let definitions = candidates.kind("apiextensions.k8s.io", "customresourcedefinitions");
+    let defined: HashSet<&str> = candidates.names_of(definitions).collect();
+    let reasons: HashMap<u32, Verdict> = (0_u32..)
+        .zip(&candidates.kinds)
         .filter(|(_, kind)| kind.served.is_none())
         .filter_map(|(number, kind)| {
             let name = kind.resource.group_resource().to_string();
@@ -172,23 +167,22 @@ fn block_unserved(candidates: &mut Candidates, target: &Target) {
             } else {
                 String::new()
             };
-            Some((number, format!("the target does not serve {name}{why}{known}")))
+            let reason = format!("the target does not serve {name}{why}{known}");
+            Some((number, Verdict::Blocked { reason: reason.into() }))
         })
         .collect();
-    for object in &mut candidates.objects {
-        if let Some(reason) = reasons.get(&object.kind()) {
-            object.entry.verdict = Verdict::Blocked { reason: reason.as_str().into() };
-        }
-    }
+    let entries = (0_u32..).zip(&candidates.objects.entries);
+    let blocked: Vec<_> = entries.filter_map(|(number, entry)| Some((number, reasons.get(&entry.kind)?))).collect();
+    blocked.into_iter().try_for_each(|(number, verdict)| candidates.objects.entries.decide(number, verdict, false))
 }
 
 /// What is there of the candidates.
 async fn survey(target: &Target, candidates: &Candidates) -> Result<HashMap<u32, Live>> {
     let mut live = HashMap::new();
-    for (number, kind) in candidates.kinds.iter().enumerate().filter(|(_, kind)| kind.served.is_some()) {
-        let of_kind = (0_u32..).zip(&candidates.objects).filter(|(_, object)| object.kind() == number);
+    for (number, kind) in (0_u32..).zip(&candidates.kinds).filter(|(_, kind)| kind.served.is_some()) {
+        let of_kind = (0_u32..).zip(&candidates.objects.entries).filter(|(_, entry)| entry.kind == number);
         let (numbers, places): (Vec<u32>, Vec<_>) =
-            of_kind.map(|(number, object)| (number, (object.entry.namespace.as_deref(), &*object.entry.name))).unzip();
+            of_kind.map(|(number, entry)| (number, (entry.namespace, entry.name))).unzip();
         let found = target.survey(&kind.target(), &places).await?;
         live.extend(numbers.into_iter().zip(found).filter_map(|(number, live)| Some((number, live?))));
     }
@@ -200,9 +194,8 @@ async fn volumes(target: &Target, candidates: &Candidates) -> Result<Option<BTre
     if !candidates.kinds.iter().any(|kind| kind.is("", "persistentvolumeclaims")) {
         return Ok(None);
     }
-    let kind = candidates.kinds.iter().position(|kind| kind.is("", "persistentvolumes"));
-    let planned = candidates.objects.iter().filter(|object| Some(object.kind()) == kind);
-    let mut volumes: BTreeSet<String> = planned.map(|object| object.entry.name.to_string()).collect();
+    let planned = candidates.names_of(candidates.kind("", "persistentvolumes"));
+    let mut volumes: BTreeSet<String> = planned.map(str::to_owned).collect();
     let keep = |_: super::target::Place<'_>, _: &[u8]| Ok(true);
     let listed = target.list(&built_in("", "persistentvolumes", "PersistentVolume", false), None, keep).await?;
     volumes.extend(listed.into_iter().map(|volume| volume.name.into()));
@@ -210,36 +203,47 @@ async fn volumes(target: &Target, candidates: &Candidates) -> Result<Option<BTre
 }
 
 /// Leaves out namespaces that were added for objects of which none is restored after all.
-fn drop_lonely_namespaces(candidates: &mut Candidates, request: &Request) {
-    let Some(kind) = candidates.kinds.iter().position(|kind| kind.is("", "namespaces")) else { return };
-    let wanted = candidates.kinds.get(kind).is_some_and(|kind| request.selection.wants_type(&kind.resource));
-    if wanted {
-        return;
+fn drop_lonely_namespaces(candidates: &mut Candidates, request: &Request) -> Result<()> {
+    let Some(number) = candidates.kind("", "namespaces") else { return Ok(()) };
+    let kind = usize::try_from(number).ok().and_then(|number| candidates.kinds.get(number));
+    if kind.is_some_and(|kind| request.selection.wants_type(&kind.resource)) {
+        return Ok(());
     }
-    let used: HashSet<Box<str>> = candidates
-        .objects
-        .iter()
-        .filter(|object| object.entry.verdict.acts())
-        .filter_map(|object| object.entry.namespace.clone())
-        .collect();
-    candidates.objects.retain(|object| object.kind() != kind || used.contains(&object.entry.name));
+    let entries = candidates.objects.entries.iter();
+    let used: HashSet<Box<str>> =
+        entries.filter(|entry| entry.verdict.acts()).filter_map(|entry| entry.namespace).map(Into::into).collect();
+    candidates.objects.retain(|_, entry| entry.kind != number || used.contains(entry.name))
 }
 
 /// Puts a plan together: by wave, then as the backup has the objects; what is pruned comes last, in reverse.
-fn assemble(header: Header, candidates: Candidates, mut pruned: Vec<Candidate>) -> Plan {
-    let Candidates { kinds, mut objects, .. } = candidates;
-    let wave = |object: &Candidate| kinds.get(object.kind()).map(|kind| kind.wave);
-    objects.sort_by_key(|object| (wave(object), !object.entry.early, object.kind()));
-    pruned.sort_by_key(|object| std::cmp::Reverse((wave(object), object.kind())));
-    let mut entries: Vec<_> = objects.into_iter().chain(pruned).map(|object| object.entry).collect();
+fn assemble(
+    header: Header,
+    candidates: Candidates,
+    mut pruned: Vec<Candidate>,
+    owners: &HashMap<UidKey, Box<str>>,
+) -> Result<Plan> {
+    let Candidates { kinds, objects, .. } = candidates;
+    let wave = |kind: u32| usize::try_from(kind).ok().and_then(|kind| kinds.get(kind)).map(|kind| kind.wave);
+    let mut order: Vec<(_, u32)> = (0_u32..)
+        .zip(&objects.entries)
+        .map(|(number, entry)| ((wave(entry.kind), !entry.early, entry.kind), number))
+        .collect();
+    order.sort_unstable();
+    let order: Vec<u32> = order.into_iter().map(|(_, number)| number).collect();
+    pruned.sort_by_key(|object| std::cmp::Reverse((wave(object.kind), object.kind)));
     let (mut used, mut numbers): (Vec<PlannedKind>, HashMap<u32, u32>) = (Vec::new(), HashMap::new());
-    for entry in &mut entries {
-        let number = *numbers.entry(entry.kind).or_insert_with(|| {
-            used.extend(usize::try_from(entry.kind).ok().and_then(|kind| kinds.get(kind)).cloned());
+    let mut renumbered = |kind: u32| {
+        *numbers.entry(kind).or_insert_with(|| {
+            used.extend(usize::try_from(kind).ok().and_then(|kind| kinds.get(kind)).cloned());
             u32::try_from(used.len() - 1).unwrap_or(u32::MAX)
-        });
-        entry.kind = number;
+        })
+    };
+    let mut entries = objects.ordered(&order, owners, &mut renumbered)?;
+    for object in pruned {
+        let (namespace, name) = (object.namespace.as_deref(), &*object.name);
+        let (kind, verdict) = (renumbered(object.kind), &object.verdict);
+        entries.push(Entry { kind, namespace, name, uid: "", source: None, early: false, verdict })?;
     }
-    entries.shrink_to_fit();
-    Plan { header: Header { kinds: used, ..header }, entries }
+    entries.shrink();
+    Ok(Plan { header: Header { kinds: used, ..header }, entries })
 }

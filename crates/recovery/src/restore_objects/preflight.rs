@@ -1,14 +1,17 @@
 //! What would keep a restore from succeeding, found before anything is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use lifeboat_kubernetes::{Access, Error as KubernetesError};
 use lifeboat_model::ResourceType;
 use serde_json::Value;
 
-use super::plan::{Entry, Finding, Mode, Plan, PlannedKind, Verdict};
+use super::candidates::UidKey;
+use super::entries::Entry;
+use super::plan::{Finding, Mode, Plan, PlannedKind, Verdict};
 use super::target::Target;
 use super::wanted::text;
+use super::webhooks::{Asked, Webhooks};
 use super::write::is_of_all;
 use crate::error::{Error, Result};
 
@@ -21,6 +24,12 @@ pub(super) struct Needs {
     runtime_classes: BTreeMap<String, String>,
     /// Namespaces in which pods will be.
     workloads: BTreeSet<String>,
+    /// The UIDs in the backup of candidates that own others, or are owned by others.
+    pub(super) owners: HashMap<UidKey, Box<str>>,
+    /// Namespaces that are restored, as they will be.
+    namespaces: BTreeMap<String, Value>,
+    /// The webhooks that would be asked.
+    pub(super) asked: Asked,
 }
 
 /// Where kinds keep the template of their pods.
@@ -37,12 +46,26 @@ fn pod_spec<'a>(kind: &PlannedKind, object: &'a Value) -> Option<&'a Value> {
 }
 
 impl Needs {
+    /// Takes note of owners that are among the candidates, and of what they own: either may have to be found again.
+    pub(super) fn owned(&mut self, own: &str, references: &[Value], candidates: &HashSet<UidKey>) {
+        for uid in references.iter().map(|reference| text(reference, "/uid")) {
+            let Some(key) = UidKey::of(uid).filter(|key| candidates.contains(key)) else { continue };
+            self.owners.entry(key).or_insert_with(|| uid.into());
+            if let Some(key) = UidKey::of(own) {
+                self.owners.entry(key).or_insert_with(|| own.into());
+            }
+        }
+    }
+
     /// Takes note of what a prepared object names.
-    pub(super) fn observe(&mut self, kind: &PlannedKind, entry: &Entry, object: &Value) {
+    pub(super) fn observe(&mut self, kind: &PlannedKind, entry: Entry<'_>, object: &Value) {
+        if kind.is("", "namespaces") {
+            self.namespaces.insert(entry.name.to_owned(), object.clone());
+        }
         let mut note = |map: fn(&mut Self) -> &mut BTreeMap<String, String>, of: &Value, pointer: &str| {
             let name = text(of, pointer);
             if !name.is_empty() {
-                let namespace = entry.namespace.as_ref().map(|name| format!(" -n {name}")).unwrap_or_default();
+                let namespace = entry.namespace.map(|name| format!(" -n {name}")).unwrap_or_default();
                 let by = || format!("{}/{}{namespace}", kind.resource.group_resource(), entry.name);
                 map(self).entry(name.to_owned()).or_insert_with(by);
             }
@@ -63,7 +86,7 @@ impl Needs {
         if let Some(spec) = pod_spec(kind, object) {
             note(|needs| &mut needs.priority_classes, spec, "/priorityClassName");
             note(|needs| &mut needs.runtime_classes, spec, "/runtimeClassName");
-            self.workloads.extend(entry.namespace.as_deref().map(str::to_owned));
+            self.workloads.extend(entry.namespace.map(str::to_owned));
         }
     }
 }
@@ -86,7 +109,12 @@ pub(super) fn built_in(group: &str, resource: &str, kind: &str, namespaced: bool
 }
 
 /// Looks for what would keep a plan from succeeding.
-pub(super) async fn findings(plan: &Plan, target: &Target, needs: &Needs) -> Result<Vec<Finding>> {
+pub(super) async fn findings(
+    plan: &Plan,
+    target: &Target,
+    needs: &mut Needs,
+    webhooks: &Webhooks,
+) -> Result<Vec<Finding>> {
     let mut found = Vec::new();
     if plan.header.backup_cluster != plan.header.target_cluster {
         let message = format!(
@@ -107,6 +135,11 @@ pub(super) async fn findings(plan: &Plan, target: &Target, needs: &Needs) -> Res
         });
         found.extend(classes(plan, target, needs).await?);
         found.extend(super::admission::findings(plan, target, &needs.workloads).await?);
+        for entry in plan.entries.iter().filter(|entry| matches!(entry.verdict, Verdict::Prune { .. })) {
+            let Some(kind) = plan.kind(entry) else { continue };
+            needs.asked.note(&webhooks.of_deletion(kind, entry.verdict), entry.namespace, kind);
+        }
+        found.extend(webhooks.findings(target, &needs.asked, &needs.namespaces).await?);
     }
     found.sort_unstable();
     found.dedup();
@@ -129,7 +162,8 @@ fn versions(plan: &Plan) -> Vec<Finding> {
             }
             Some(_) => {}
             None => {
-                let blocked = |entry: &&Entry| entry.kind == number && matches!(entry.verdict, Verdict::Blocked { .. });
+                let blocked =
+                    |entry: &Entry<'_>| entry.kind == number && matches!(entry.verdict, Verdict::Blocked { .. });
                 let count = plan.entries.iter().filter(blocked).count();
                 if count > 0 {
                     let message = format!("the target does not serve {name}: {count} objects of it cannot be restored");
@@ -163,8 +197,8 @@ async fn permissions(plan: &Plan, target: &Target) -> Result<Vec<Finding>> {
     // Of all namespaces first: few questions serve most.
     let mut needed: BTreeMap<(u32, &'static str), BTreeSet<&str>> = BTreeMap::new();
     for entry in &plan.entries {
-        for verb in verbs(&entry.verdict, plan.header.settings.mode) {
-            needed.entry((entry.kind, verb)).or_default().insert(entry.namespace.as_deref().unwrap_or_default());
+        for verb in verbs(entry.verdict, plan.header.settings.mode) {
+            needed.entry((entry.kind, verb)).or_default().insert(entry.namespace.unwrap_or_default());
         }
     }
     let question = |(kind, verb): (u32, &'static str), namespace: &str| {
@@ -213,7 +247,7 @@ async fn classes(plan: &Plan, target: &Target, needs: &Needs) -> Result<Vec<Find
         }
         let planned = |name: &str| {
             plan.entries.iter().any(|entry| {
-                &*entry.name == name
+                entry.name == name
                     && matches!(entry.verdict, Verdict::Create { .. })
                     && plan.kind(entry).is_some_and(|planned| planned.is(group, resource))
             })

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::Value;
 
 use super::candidates::{Candidate, Candidates};
-use super::plan::{Entry, PlannedKind, Verdict};
+use super::plan::{PlannedKind, Verdict};
 use super::request::Request;
 use super::target::Target;
 use super::wanted::parse;
@@ -44,14 +44,14 @@ pub(super) async fn surplus(
         }
         let Some(served) = target.served(resource).await? else { continue };
         let number = kind_number(candidates, resource, served);
-        let kind = candidates.kinds.get(number).map(PlannedKind::target).ok_or(Error::Lost("planning"))?;
+        let kind = usize::try_from(number).ok().and_then(|number| candidates.kinds.get(number));
+        let kind = kind.map(PlannedKind::target).ok_or(Error::Lost("planning"))?;
         let mut found = Vec::new();
         for namespace in &namespaces {
-            let there: HashSet<&str> = candidates
-                .objects
-                .iter()
-                .filter(|object| object.kind() == number && object.entry.namespace.as_deref() == Some(namespace))
-                .map(|object| &*object.entry.name)
+            let entries = candidates.objects.entries.iter();
+            let there: HashSet<&str> = entries
+                .filter(|entry| entry.kind == number && entry.namespace == Some(namespace.as_str()))
+                .map(|entry| entry.name)
                 .collect();
             let keep = |(_, name): super::target::Place<'_>, json: &[u8]| {
                 let object = parse(json)?;
@@ -64,30 +64,20 @@ pub(super) async fn surplus(
             };
             found.extend(target.list(&kind, Some(namespace), keep).await?);
         }
-        surplus.extend(found.into_iter().map(|listed| Candidate {
-            canonical: None,
-            entry: Entry {
-                kind: u32::try_from(number).unwrap_or(u32::MAX),
-                namespace: listed.namespace,
-                name: listed.name,
-                uid: "".into(),
-                source: None,
-                early: false,
-                verdict: Verdict::Prune { live: listed.live },
-            },
+        surplus.extend(found.into_iter().map(|listed| {
+            Candidate::without_source(number, listed.namespace, listed.name, Verdict::Prune { live: listed.live })
         }));
     }
     Ok(surplus)
 }
 
 /// The number of a kind among the plan's; added where it is none of them.
-fn kind_number(candidates: &mut Candidates, resource: &lifeboat_model::ResourceType, served: String) -> usize {
-    let same = |kind: &PlannedKind| kind.is(&resource.group, &resource.resource);
-    candidates.kinds.iter().position(same).unwrap_or_else(|| {
+fn kind_number(candidates: &mut Candidates, resource: &lifeboat_model::ResourceType, served: String) -> u32 {
+    candidates.kind(&resource.group, &resource.resource).unwrap_or_else(|| {
         let mut kind = PlannedKind::of(resource);
         kind.served = Some(served);
         candidates.kinds.push(kind);
-        candidates.kinds.len() - 1
+        u32::try_from(candidates.kinds.len() - 1).unwrap_or(u32::MAX)
     })
 }
 

@@ -54,8 +54,7 @@ impl Notes {
 
     /// Those that are named, with the object's name, in the order of the plan.
     pub fn named<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (String, &'a str)> {
-        let entry = |number: u32| usize::try_from(number).ok().and_then(|number| plan.entries.get(number));
-        self.notes.iter().filter_map(move |(number, text)| Some((plan.name(entry(*number)?), &**text)))
+        self.notes.iter().filter_map(move |(number, text)| Some((plan.name(plan.entries.get(*number)?), &**text)))
     }
 
     pub(super) fn sort(&mut self) {
@@ -68,7 +67,7 @@ impl Report {
     pub(super) fn of(plan: &Plan) -> Self {
         let mut report = Self::default();
         for (number, entry) in (0_u32..).zip(&plan.entries) {
-            match &entry.verdict {
+            match entry.verdict {
                 Verdict::Unchanged { .. } => report.unchanged += 1,
                 Verdict::Leave { .. } => report.left += 1,
                 Verdict::Blocked { reason } => report.blocked.add(number, reason),

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::plan::Settings;
 use crate::error::{Error, Result};
 use crate::expression::Expression;
+use crate::nearest::did_you_mean;
 use crate::selector::Selection;
 
 /// What to restore, and how.
@@ -19,28 +20,22 @@ pub struct Request {
     pub settings: Settings,
 }
 
-/// Requests under way at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Concurrency(u16);
+/// Requests under way at a time: by default as many as leave the API server room for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Concurrency(Option<u16>);
 
 impl Concurrency {
     /// The most there may be.
     pub const MAX: u16 = 256;
 
-    /// That many, from 1 to [`Concurrency::MAX`].
+    /// That many all the time, from 1 to [`Concurrency::MAX`].
     pub fn new(requests: u16) -> Option<Self> {
-        (1..=Self::MAX).contains(&requests).then_some(Self(requests))
+        (1..=Self::MAX).contains(&requests).then_some(Self(Some(requests)))
     }
 
-    pub(super) fn get(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl Default for Concurrency {
-    /// What keeps an API server busy. Twice as many are a tenth faster and make everybody else wait.
-    fn default() -> Self {
-        Self(16)
+    /// How many, where somebody chose.
+    pub(super) fn get(self) -> Option<usize> {
+        self.0.map(usize::from)
     }
 }
 
@@ -70,11 +65,8 @@ impl Request {
                 let words = [&kind.resource, &kind.singular].into_iter().chain(&kind.short_names).cloned();
                 words.chain([kind.kind.to_lowercase(), kind.group_resource().to_string()])
             });
-            let nearest = names
-                .filter(|name| !name.is_empty())
-                .min_by_key(|name| strsim::damerau_levenshtein(name, kind.as_str()))
-                .map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
-            return Err(Error::NoObject(format!("the backup has no resource '{}'{nearest}", kind.as_str())));
+            let hint = did_you_mean(kind.as_str(), names);
+            return Err(Error::NoObject(format!("the backup has no resource '{}'{hint}", kind.as_str())));
         }
         Ok(())
     }

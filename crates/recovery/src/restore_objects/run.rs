@@ -9,11 +9,12 @@ use lifeboat_kubernetes::{ObjectPath, is_established};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use super::entries::Entry;
 use super::feed::{Fed, Feed};
 use super::judge::options as write_options;
 use super::owners::Owners;
 use super::perform::Options;
-use super::plan::{Entry, Plan, PlannedKind, Span, Verdict};
+use super::plan::{Plan, PlannedKind, Span, Verdict};
 use super::report::Report;
 use super::request::Concurrency;
 use super::saved::{Done, Journal, Step, Unfinished};
@@ -56,9 +57,9 @@ impl State {
             resumed: unfinished.is_some(),
         };
         for done in this.done.values() {
-            let entry = usize::try_from(done.entry).ok().and_then(|number| plan.entries.get(number));
+            let entry = plan.entries.get(done.entry);
             let entry = entry.ok_or_else(|| Error::Inconsistent("the journal is not of its plan".to_owned()))?;
-            this.owners.there(&entry.uid, &done.uid);
+            this.owners.there(entry.uid, &done.uid);
             this.count(done.step);
         }
         Ok(this)
@@ -150,13 +151,13 @@ impl Run<'_> {
 
     /// Whether objects of a stage decide about what is written after them.
     fn may_refuse(&self, stage: &Range<usize>) -> bool {
-        let first = self.plan.entries.get(stage.start).and_then(|entry| self.entry_kind(entry));
+        let first = self.plan.entries.numbered(stage.clone()).next().and_then(|(_, entry)| self.entry_kind(entry));
         first.is_some_and(|kind| rules::wave(&kind.resource).may_refuse())
     }
 
     /// Entries that may be worked on at the same time: those of one wave, and of it those that come early.
     fn stages(&self) -> Vec<Range<usize>> {
-        let turn = |entry: &Entry| {
+        let turn = |entry: Entry<'_>| {
             let kind = usize::try_from(entry.kind).ok().and_then(|kind| self.kinds.get(kind));
             (kind.map(|kind| kind.wave), !entry.early)
         };
@@ -175,18 +176,18 @@ impl Run<'_> {
         stages
     }
 
-    fn entry(&self, number: u32) -> Result<(&Entry, &PlannedKind)> {
-        let entry = usize::try_from(number).ok().and_then(|number| self.plan.entries.get(number));
+    fn entry(&self, number: u32) -> Result<(Entry<'_>, &PlannedKind)> {
+        let entry = self.plan.entries.get(number);
         let kind = entry.and_then(|entry| self.kinds.get(usize::try_from(entry.kind).ok()?));
         entry.zip(kind).ok_or(Error::Lost("restoring"))
     }
 
     /// The entries of a stage that remain to be done.
-    fn remaining(&self, stage: Range<usize>) -> impl Iterator<Item = (u32, &Entry)> {
-        let start = stage.start;
-        let entries = self.plan.entries.get(stage).unwrap_or_default();
-        let numbered = (u32::try_from(start).unwrap_or(u32::MAX)..).zip(entries);
-        numbered.filter(|(number, entry)| entry.verdict.acts() && !self.state.done.contains_key(number))
+    fn remaining(&self, stage: Range<usize>) -> impl Iterator<Item = (u32, Entry<'_>)> {
+        self.plan
+            .entries
+            .numbered(stage)
+            .filter(|(number, entry)| entry.verdict.acts() && !self.state.done.contains_key(number))
     }
 
     async fn stage(&self, stage: Range<usize>) -> Result<()> {
@@ -196,11 +197,11 @@ impl Run<'_> {
             match (self.obstacle(entry), entry.source) {
                 (Some(reason), _) => {
                     lock(&self.state.report).blocked.add(number, &reason);
-                    self.state.owners.gone(&entry.uid);
+                    self.state.owners.gone(entry.uid);
                 }
                 (None, Some(span)) => spans.push((number, span)),
                 (None, None) => {
-                    let wanted = Wanted::bare_namespace(&entry.name, &self.plan.header.backup);
+                    let wanted = Wanted::bare_namespace(entry.name, &self.plan.header.backup);
                     self.one(number, wanted).await?;
                 }
             }
@@ -217,11 +218,11 @@ impl Run<'_> {
     }
 
     /// Why an entry cannot be restored: what it needs has failed.
-    fn obstacle(&self, entry: &Entry) -> Option<String> {
+    fn obstacle(&self, entry: Entry<'_>) -> Option<String> {
         if lock(&self.state.failed_kinds).contains(&entry.kind) {
             return Some("the definition of its kind could not be restored".to_owned());
         }
-        let namespace = entry.namespace.as_ref()?;
+        let namespace = entry.namespace?;
         let failed = lock(&self.state.failed_namespaces).contains(namespace);
         failed.then(|| format!("its namespace '{namespace}' could not be restored"))
     }
@@ -231,7 +232,8 @@ impl Run<'_> {
         Ok(async move {
             let (entry, kind) = self.entry(fed.number)?;
             let object = wanted::parse(&fed.json)?;
-            let wanted = Wanted::prepare(object, kind, entry, &self.transforms)?;
+            let created = matches!(entry.verdict, Verdict::Create { .. } | Verdict::Recreate { .. });
+            let wanted = Wanted::prepare(object, kind, entry, &self.transforms, created)?;
             self.one(fed.number, wanted).await
         })
     }
@@ -247,7 +249,7 @@ impl Run<'_> {
             lock(&self.state.pending).push(number);
         }
         let resource = kind.target();
-        let path = ObjectPath { resource: &resource, namespace: entry.namespace.as_deref(), name: &entry.name };
+        let path = ObjectPath { resource: &resource, namespace: entry.namespace, name: entry.name };
         let include_status = self.plan.header.settings.include_status;
         let writer = Writer {
             cluster: &self.target.cluster,
@@ -256,10 +258,10 @@ impl Run<'_> {
             include_status,
             resumed: self.state.resumed,
         };
-        match writer.write(&entry.verdict, wanted).await {
+        match writer.write(entry.verdict, wanted).await {
             Ok(written) => {
                 let uid = wanted::text(&written.object, "/metadata/uid");
-                self.state.owners.there(&entry.uid, uid);
+                self.state.owners.there(entry.uid, uid);
                 self.state.journal.note(Done { entry: number, step: written.step, uid: uid.into() })?;
                 self.state.count(written.step);
                 self.progress.add_objects(1);
@@ -286,23 +288,24 @@ impl Run<'_> {
         lock(&self.state.pending).retain(|pending| *pending != number);
         let Ok((entry, kind)) = self.entry(number) else { return };
         tracing::warn!(object = self.plan.name(entry), message, "not restored");
-        self.state.owners.gone(&entry.uid);
+        self.state.owners.gone(entry.uid);
         if kind.is("", "namespaces") && matches!(entry.verdict, Verdict::Create { .. }) {
-            lock(&self.state.failed_namespaces).insert(entry.name.clone());
+            lock(&self.state.failed_namespaces).insert(entry.name.into());
         }
         if is_definitions(kind) {
             let mut failed = lock(&self.state.failed_kinds);
-            let defined = (0_u32..).zip(&self.kinds).filter(|(_, kind)| defines(&entry.name, kind));
+            let defined = (0_u32..).zip(&self.kinds).filter(|(_, kind)| defines(entry.name, kind));
             failed.extend(defined.filter(|(_, kind)| kind.served.is_none()).map(|(number, _)| number));
         }
     }
 
     /// Waits until what was restored can be built upon.
     async fn settle(&mut self, stage: Range<usize>) -> Result<()> {
-        let entries = self.plan.entries.get(stage.clone()).unwrap_or_default();
-        let numbered = (u32::try_from(stage.start).unwrap_or(u32::MAX)..).zip(entries);
-        let definitions: Vec<(u32, &Entry)> = numbered
-            .filter(|(_, entry)| entry.verdict.acts() && self.entry_kind(entry).is_some_and(is_definitions))
+        let definitions: Vec<(u32, Entry<'_>)> = self
+            .plan
+            .entries
+            .numbered(stage)
+            .filter(|(_, entry)| entry.verdict.acts() && self.entry_kind(*entry).is_some_and(is_definitions))
             .collect();
         if definitions.is_empty() || self.kinds.iter().all(|kind| kind.served.is_some()) {
             return Ok(());
@@ -310,10 +313,10 @@ impl Run<'_> {
         for (number, entry) in definitions {
             let Some(kind) = self.entry_kind(entry) else { continue };
             let resource = kind.target();
-            let path = ObjectPath { resource: &resource, namespace: None, name: &entry.name };
+            let path = ObjectPath { resource: &resource, namespace: None, name: entry.name };
             let failed = lock(&self.state.failed_kinds).clone();
             let mut awaited = (0_u32..).zip(&self.kinds).filter(|(number, _)| !failed.contains(number));
-            if !awaited.any(|(_, kind)| kind.served.is_none() && defines(&entry.name, kind)) {
+            if !awaited.any(|(_, kind)| kind.served.is_none() && defines(entry.name, kind)) {
                 continue;
             }
             let reached = |object: Option<&Value>| object.is_some_and(is_established);
@@ -326,7 +329,7 @@ impl Run<'_> {
         self.find_served().await
     }
 
-    fn entry_kind(&self, entry: &Entry) -> Option<&PlannedKind> {
+    fn entry_kind(&self, entry: Entry<'_>) -> Option<&PlannedKind> {
         self.kinds.get(usize::try_from(entry.kind).ok()?)
     }
 
@@ -391,11 +394,11 @@ impl Run<'_> {
             lock(&self.state.pending).push(fed.number);
             return Ok(());
         }
-        let rules::Owner::There(uid) = self.state.owners.get(&entry.uid) else { return Ok(()) };
+        let rules::Owner::There(uid) = self.state.owners.get(entry.uid) else { return Ok(()) };
         if !linked.references.is_empty() {
             let change = json!({"metadata": {"uid": uid, "ownerReferences": linked.references}});
             let resource = kind.target();
-            let path = ObjectPath { resource: &resource, namespace: entry.namespace.as_deref(), name: &entry.name };
+            let path = ObjectPath { resource: &resource, namespace: entry.namespace, name: entry.name };
             self.target.cluster.merge_patch(path, wanted::bytes(&change), write_options(false)).await?;
         }
         self.state.journal.note(Done { entry: fed.number, step: Step::OwnersSet, uid: "".into() })?;

@@ -14,7 +14,8 @@ use std::thread::JoinHandle;
 use lifeboat_model::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Entry, Header, Plan, SCHEMA};
+use super::entries::{Entries, Entry};
+use super::plan::{Header, Plan, SCHEMA, Span, Verdict};
 use crate::error::{Error, Result};
 
 /// The longest line that is read: a header with its patches.
@@ -131,6 +132,28 @@ impl<'a> Lines<'a> {
     }
 }
 
+/// An entry as it is read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ReadEntry {
+    kind: u32,
+    namespace: Option<String>,
+    name: String,
+    #[serde(default)]
+    uid: String,
+    source: Option<Span>,
+    #[serde(default)]
+    early: bool,
+    verdict: Verdict,
+}
+
+impl ReadEntry {
+    fn entry(&self) -> Entry<'_> {
+        let Self { kind, namespace, name, uid, source, early, verdict } = self;
+        Entry { kind: *kind, namespace: namespace.as_deref(), name, uid, source: *source, early: *early, verdict }
+    }
+}
+
 fn read_plan(lines: &mut Lines<'_>) -> Result<Plan> {
     let parsed = match lines.next()? {
         Some(line) => serde_json::from_slice::<Header>(line).map_err(|error| error.to_string()),
@@ -141,21 +164,23 @@ fn read_plan(lines: &mut Lines<'_>) -> Result<Plan> {
         Ok(_) => return Err(lines.invalid("it has another form")),
         Err(problem) => return Err(lines.invalid(&problem)),
     };
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries = Entries::default();
     let end: End = loop {
         let Some(line) = lines.next()? else { return Err(lines.invalid("it is cut off")) };
         if line.starts_with(b"{\"plan\"") {
             let end = serde_json::from_slice(line);
             break end.map_err(|error| lines.invalid(&error.to_string()))?;
         }
-        let entry = serde_json::from_slice::<Entry>(line);
-        let entry = entry.map_err(|error| lines.invalid(&error.to_string()))?;
+        let read = serde_json::from_slice::<ReadEntry>(line);
+        let read = read.map_err(|error| lines.invalid(&error.to_string()))?;
+        let entry = read.entry();
         let known = usize::try_from(entry.kind).is_ok_and(|kind| kind < header.kinds.len());
         if !known || entries.len() == MAX_ENTRIES {
             return Err(lines.invalid("an entry is of no kind of the plan, or there are too many"));
         }
-        entries.push(entry);
+        entries.push(entry).map_err(|error| lines.invalid(&error.to_string()))?;
     };
+    entries.shrink();
     let plan = Plan { header, entries };
     if plan.hash() != end.plan {
         return Err(lines.invalid("it was changed since it was made"));
@@ -297,7 +322,7 @@ mod tests {
     use lifeboat_model::ResourceType;
     use proptest::prelude::*;
 
-    use super::super::plan::{Finding, Live, Mode, PatchSource, PlannedKind, Settings, Span, Verdict, Withheld};
+    use super::super::plan::{Finding, Live, Mode, PatchSource, PlannedKind, Settings, Withheld};
     use super::*;
 
     fn kind(resource: &str, served: Option<&str>) -> PlannedKind {
@@ -328,15 +353,15 @@ mod tests {
         ]
     }
 
-    fn entries() -> impl Strategy<Value = Entry> {
+    fn entries() -> impl Strategy<Value = ReadEntry> {
         let place = (0_u32..2, proptest::option::of("[a-z]{1,5}"), "\\PC{1,10}", "[a-f0-9-]{0,36}");
-        let source = proptest::option::of((any::<u64>(), any::<u64>()));
+        let source = proptest::option::of((any::<u64>(), 1..=u64::from(u32::MAX)));
         (place, source, any::<bool>(), verdicts()).prop_map(|((kind, namespace, name, uid), source, early, verdict)| {
-            Entry {
+            ReadEntry {
                 kind,
-                namespace: namespace.map(String::into_boxed_str),
-                name: name.into(),
-                uid: uid.into(),
+                namespace,
+                name,
+                uid,
                 source: source.map(|(offset, length)| Span { offset, length }),
                 early,
                 verdict,
@@ -344,7 +369,9 @@ mod tests {
         })
     }
 
-    fn plan(entries: Vec<Entry>) -> Plan {
+    fn plan(all: Vec<ReadEntry>) -> Plan {
+        let mut entries = Entries::default();
+        all.iter().for_each(|read| entries.push(read.entry()).unwrap());
         let patch = PatchSource { name: "fix.yaml".to_owned(), text: "patches: []\n".to_owned() };
         let settings = Settings {
             mode: Mode::Apply,
@@ -369,9 +396,10 @@ mod tests {
         Plan { header, entries }
     }
 
-    fn entry(name: &str) -> Entry {
+    fn entry(name: &str) -> ReadEntry {
         let verdict = Verdict::Create { objection: None };
-        Entry { kind: 0, namespace: None, name: name.into(), uid: "u".into(), source: None, early: false, verdict }
+        let (name, uid) = (name.to_owned(), "u".to_owned());
+        ReadEntry { kind: 0, namespace: None, name, uid, source: None, early: false, verdict }
     }
 
     #[test]

@@ -18,14 +18,15 @@ pub(super) async fn unchanged(target: &Target, plan: &Plan) -> Result<()> {
         if kind.served.is_none() {
             continue;
         }
-        let of_kind = plan.entries.iter().filter(|entry| {
-            entry.kind == number && !matches!(entry.verdict, Verdict::Skipped { .. } | Verdict::Blocked { .. })
-        });
-        let (entries, places): (Vec<_>, Vec<_>) =
-            of_kind.map(|entry| (entry, (entry.namespace.as_deref(), &*entry.name))).unzip();
+        let of_kind = || {
+            plan.entries.iter().filter(move |entry| {
+                entry.kind == number && !matches!(entry.verdict, Verdict::Skipped { .. } | Verdict::Blocked { .. })
+            })
+        };
+        let places: Vec<_> = of_kind().map(|entry| (entry.namespace, entry.name)).collect();
         let live = target.survey(&kind.target(), &places).await?;
-        for (entry, live) in entries.into_iter().zip(live) {
-            if let Some(how) = change(&entry.verdict, live.as_ref()) {
+        for (entry, live) in of_kind().zip(live) {
+            if let Some(how) = change(entry.verdict, live.as_ref()) {
                 changed.push(format!("{} {how}", plan.name(entry)));
             }
         }

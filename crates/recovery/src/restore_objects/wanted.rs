@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use lifeboat_model::{BackupId, Object, ResourceType};
 use serde_json::{Value, json};
 
-use super::plan::{Entry, Plan, PlannedKind, Settings};
+use super::entries::Entry;
+use super::plan::{Header, Plan, PlannedKind, Settings};
 use crate::error::{Error, Result};
 use crate::rules::{PatchFile, Transforms, prepare};
 
@@ -25,6 +26,7 @@ pub(super) fn transforms(
     settings: &Settings,
     volumes: Option<BTreeSet<String>>,
     backup: &BackupId,
+    same_cluster: bool,
 ) -> Result<Transforms> {
     let patches = settings.patches.iter().map(|patch| {
         let parsed = PatchFile::parse(&patch.name, &patch.text);
@@ -35,6 +37,7 @@ pub(super) fn transforms(
         storage_classes: settings.storage_classes.clone(),
         patches: patches.collect::<Result<_>>()?,
         keep_node_ports: settings.keep_node_ports,
+        keep_cluster_ips: same_cluster,
         volumes,
         restored_from: Some(backup.clone()),
     })
@@ -46,16 +49,25 @@ pub(super) fn parse(json: &[u8]) -> Result<Value> {
 }
 
 impl Wanted {
-    /// Prepares an object for the place that an entry gives it.
+    /// Prepares an object for the place that an entry gives it. Where it is not created there, what is there keeps its
+    /// addresses.
     pub(super) fn prepare(
         mut object: Value,
         kind: &PlannedKind,
-        entry: &Entry,
+        entry: Entry<'_>,
         transforms: &Transforms,
+        created: bool,
     ) -> Result<Self> {
         let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array).cloned().unwrap_or_default();
         // The rules read it, and leave it in place where it is a field like any other.
         let status = object.get("status").cloned().unwrap_or_default();
+        let changed;
+        let transforms = if created || !kind.is("", "services") {
+            transforms
+        } else {
+            changed = Transforms { keep_cluster_ips: false, ..transforms.clone() };
+            &changed
+        };
         prepare(&mut object, &kind.resource, transforms).map_err(|error| {
             Error::Usage(format!("the patch does not apply to {}: {error}", described(&kind.resource, entry)))
         })?;
@@ -64,8 +76,8 @@ impl Wanted {
             set(&mut object, "apiVersion", target.api_version().into());
         }
         let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
-        let fits = text("/metadata/name") == Some(&entry.name)
-            && text("/metadata/namespace") == entry.namespace.as_deref()
+        let fits = text("/metadata/name") == Some(entry.name)
+            && text("/metadata/namespace") == entry.namespace
             && text("/kind") == Some(&kind.resource.kind);
         if !fits {
             return Err(Error::Inconsistent(format!(
@@ -100,8 +112,8 @@ impl Wanted {
     }
 }
 
-fn described(resource: &ResourceType, entry: &Entry) -> String {
-    let namespace = entry.namespace.as_ref().map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
+fn described(resource: &ResourceType, entry: Entry<'_>) -> String {
+    let namespace = entry.namespace.map(|namespace| format!(" -n {namespace}")).unwrap_or_default();
     format!("{}/{}{namespace}", resource.group_resource(), entry.name)
 }
 
@@ -141,6 +153,7 @@ pub(super) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
 impl Plan {
     /// The changes that the objects of the plan go through.
     pub(super) fn transforms(&self) -> Result<Transforms> {
-        transforms(&self.header.settings, self.header.volumes.clone(), &self.header.backup)
+        let Header { settings, volumes, backup, backup_cluster, target_cluster, .. } = &self.header;
+        transforms(settings, volumes.clone(), backup, backup_cluster == target_cluster)
     }
 }

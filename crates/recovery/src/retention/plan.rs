@@ -40,6 +40,8 @@ pub enum Lock {
     Until(Timestamp),
     /// A legal hold.
     LegalHold,
+    /// Somebody holds it, for that reason.
+    Held(Option<String>),
     /// Whether there is any could not be found out.
     Unknown(String),
 }

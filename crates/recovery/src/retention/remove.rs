@@ -1,23 +1,24 @@
 //! Removing, in an order that may be broken off anywhere.
 //!
-//! The manifest goes first: from then on nothing is listed. Then the place of its signature is taken by a note, which
-//! says that this folder is done with: whoever still wanted to commit a backup there cannot, since signatures are
-//! written before manifests and keys once, and the next prune goes on here whatever the age. The note goes last.
+//! A copy of the manifest is put aside, and then the manifest goes: from then on nothing is listed, and the copy tells the
+//! next prune that this folder is to be cleared, whatever its age, and whoever wants it back what the manifest was. Then,
+//! at once or after a while, the place of the signature is taken by a note, which says that this folder is done with:
+//! whoever still wanted to commit a backup there cannot, since signatures are written before manifests and keys once. The
+//! copy goes last.
 
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use lifeboat_model::{BackupId, RetentionPolicy};
-use lifeboat_store::{Key, Store, StoreError, body};
+use lifeboat_store::{Key, Purged, Store, StoreError, body};
 
-use super::survey::{Folder, Prune, survey};
+use super::hold;
+use super::survey::{Folder, Prune, survey_of};
 use crate::catalog::Catalog;
 use crate::error::{Error, Result};
 use crate::layout;
-use crate::trust::read_small;
+use crate::trust::{self, Place, place, read_small};
 
-/// What stands in the place of a signature that shall never be.
-const VOID: &str = "untrusted comment: removed by lifeboat\n";
 /// Backups removed at a time.
 const BACKUPS: usize = 8;
 /// Keys of one backup removed at a time.
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub cleared: Vec<Removed>,
     /// How many unfinished uploads are gone.
     pub uploads: usize,
+    /// Old versions that are gone, and those that stay since they are held.
+    pub purged: Purged,
     /// What was to go and stays: the store is not any more as it was shown.
     pub spared: Vec<BackupId>,
     /// What could not be removed, or not whole. A backup whose manifest is gone is not listed any more all the same.
@@ -49,8 +52,8 @@ pub struct Removed {
     pub bytes: u64,
 }
 
-/// Removes what was shown, as far as the store as it is now still says the same: a backup that came, a drill, or another
-/// prune may have changed what is the last good one.
+/// Removes what was shown, as far as the store as it is now still says the same: a backup that came, a drill, a hold, or
+/// another prune may have changed what is the last good one.
 ///
 /// Dropping the future at any moment leaves nothing listed that does not restore.
 ///
@@ -58,17 +61,51 @@ pub struct Removed {
 /// When the store cannot be read. What cannot be removed is told in the outcome.
 pub async fn perform(catalog: &Catalog, policy: &RetentionPolicy, shown: &Prune) -> Result<Outcome> {
     let store = catalog.context().store.as_ref();
-    let fresh = survey(catalog, policy).await?;
-    let still: BTreeSet<&BackupId> = fresh.removals().map(|backup| &backup.id).collect();
-    let cleared: BTreeSet<&BackupId> = fresh.clearances().map(|leftover| &leftover.id).collect();
+    let fresh = survey_of(catalog, policy, shown.scope.clone()).await?;
     let mut outcome = Outcome::default();
     // Whoever is still writing after all this time fails here, and not half-way.
     for upload in shown.uploads.iter().filter(|upload| fresh.uploads.contains(upload)) {
         store.abort_incomplete(upload).await?;
         outcome.uploads += 1;
     }
+    let jobs = jobs(shown, &fresh, &mut outcome);
+    let folders = &fresh.folders;
+    let mut done = stream::iter(jobs)
+        .map(|(what, listed)| async move {
+            let result = match folders.get(&what.id) {
+                Some(folder) => Removal { catalog, policy, id: &what.id, folder }.run(listed).await,
+                None => Ok(Purged::default()),
+            };
+            (what, listed, result)
+        })
+        .buffer_unordered(BACKUPS);
+    while let Some((what, listed, result)) = done.next().await {
+        match result {
+            Ok(purged) => {
+                outcome.purged.versions += purged.versions;
+                outcome.purged.bytes += purged.bytes;
+                outcome.purged.held += purged.held;
+                if listed { outcome.removed.push(what) } else { outcome.cleared.push(what) }
+            }
+            Err(error) => outcome.failed.push((what.id, error)),
+        }
+    }
+    for claim in &fresh.claims {
+        match store.delete(claim).await {
+            // They are small, and worth no failure.
+            Ok(()) | Err(StoreError::Locked { .. } | StoreError::AccessDenied { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(outcome)
+}
+
+/// What is to be done, each with whether it is listed. The oldest first: what is done when this is broken off is what a next
+/// run would have done too.
+fn jobs(shown: &Prune, fresh: &Prune, outcome: &mut Outcome) -> Vec<(Removed, bool)> {
+    let still: BTreeSet<&BackupId> = fresh.removals().map(|backup| &backup.id).collect();
+    let cleared: BTreeSet<&BackupId> = fresh.clearances().map(|leftover| &leftover.id).collect();
     let stays = |id: &BackupId| fresh.verdicts.iter().any(|verdict| verdict.backup.id == *id);
-    // The oldest first: what is done when this is broken off is what a next run would have done too.
     let mut jobs = Vec::new();
     let mut shown_removals: Vec<_> = shown.removals().collect();
     shown_removals.reverse();
@@ -82,48 +119,90 @@ pub async fn perform(catalog: &Catalog, policy: &RetentionPolicy, shown: &Prune)
     for leftover in shown.clearances().filter(|leftover| cleared.contains(&leftover.id)) {
         jobs.push((Removed { id: leftover.id.clone(), bytes: leftover.bytes }, false));
     }
-    let folders = &fresh.folders;
-    let mut done = stream::iter(jobs)
-        .map(|(what, listed)| async move {
-            let result = match folders.get(&what.id) {
-                Some(folder) => dismantle(store, catalog, &what.id, folder, listed).await,
-                None => Ok(()),
-            };
-            (what, listed, result)
-        })
-        .buffer_unordered(BACKUPS);
-    while let Some((what, listed, result)) = done.next().await {
-        match result {
-            Ok(()) if listed => outcome.removed.push(what),
-            Ok(()) => outcome.cleared.push(what),
-            Err(error) => outcome.failed.push((what.id, error)),
-        }
-    }
-    Ok(outcome)
+    jobs
 }
 
-/// Removes all that is in a folder.
-async fn dismantle(store: &dyn Store, catalog: &Catalog, id: &BackupId, folder: &Folder, listed: bool) -> Result<()> {
-    let manifest = layout::manifest(&catalog.context().cluster, id)?;
-    let signature = layout::signature(&manifest)?;
-    if listed {
-        store.delete(&manifest).await?;
+/// The removal of one folder.
+struct Removal<'a> {
+    catalog: &'a Catalog,
+    policy: &'a RetentionPolicy,
+    id: &'a BackupId,
+    folder: &'a Folder,
+}
+
+impl Removal<'_> {
+    fn store(&self) -> &dyn Store {
+        self.catalog.context().store.as_ref()
     }
-    if folder.signed && place(store, &signature).await? == Place::Signature {
-        store.delete(&signature).await?;
+
+    async fn run(&self, listed: bool) -> Result<Purged> {
+        let cluster = &self.catalog.context().cluster;
+        let manifest = layout::manifest(cluster, self.id)?;
+        if listed {
+            self.unlist(&manifest).await?;
+            if self.policy.remove_after.is_some() {
+                return Ok(Purged::default());
+            }
+        }
+        self.dismantle(&manifest).await?;
+        let aside = layout::removed(cluster, self.id)?;
+        let mut purged = Purged::default();
+        if self.policy.purge_versions {
+            purged = self.store().purge(&layout::backup(cluster, self.id)?).await?;
+        }
+        self.store().delete(&aside.key(layout::MANIFEST)?).await?;
+        if self.policy.purge_versions {
+            self.store().purge(&aside).await?;
+        }
+        Ok(purged)
     }
-    void(store, &signature).await?;
-    let parts = folder.keys.iter().filter(|key| **key != manifest && **key != signature);
-    stream::iter(parts.map(Ok::<&Key, StoreError>)).try_for_each_concurrent(KEYS, |key| store.delete(key)).await?;
-    Ok(store.delete(&signature).await?)
+
+    /// Puts the manifest aside and removes it.
+    async fn unlist(&self, manifest: &Key) -> Result<()> {
+        let (store, cluster) = (self.store(), &self.catalog.context().cluster);
+        // Somebody may have held it in this very moment.
+        if hold::read(store, &layout::hold(cluster, self.id)?, self.id).await?.is_some() {
+            return Err(Error::Refused(format!("backup {} is held", self.id)));
+        }
+        let aside = layout::removed(cluster, self.id)?.key(layout::MANIFEST)?;
+        if self.folder.removed.is_some() {
+            // It was brought back, or the removal was broken off before it was one: the time begins anew.
+            store.delete(&aside).await?;
+        }
+        let bytes = match read_small(store, manifest).await {
+            // Another prune was there first.
+            Err(Error::Store(StoreError::NotFound { .. })) => return Ok(()),
+            other => other?,
+        };
+        match store.unretained().put_once(&aside, body(bytes)).await {
+            Ok(_) | Err(StoreError::AlreadyExists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(store.delete(manifest).await?)
+    }
+
+    /// Removes all that is in the folder but the manifest.
+    async fn dismantle(&self, manifest: &Key) -> Result<()> {
+        let (store, signature) = (self.store(), layout::signature(manifest)?);
+        if self.folder.keys.is_empty() {
+            return Ok(());
+        }
+        if self.folder.signed && place(store, &signature).await? == Place::Signature {
+            store.delete(&signature).await?;
+        }
+        void(store, &signature).await?;
+        let parts = self.folder.keys.iter().filter(|key| *key != manifest && **key != signature);
+        stream::iter(parts.map(Ok::<&Key, StoreError>)).try_for_each_concurrent(KEYS, |key| store.delete(key)).await?;
+        Ok(store.delete(&signature).await?)
+    }
 }
 
 /// Takes the place of the signature.
 async fn void(store: &dyn Store, signature: &Key) -> Result<()> {
     let mut tries = 0..TRIES;
     loop {
-        match store.put_once(signature, body(VOID)).await {
-            Ok(_) => return Ok(()),
+        match trust::void(store, signature).await {
+            Ok(()) => return Ok(()),
             Err(error @ StoreError::AlreadyExists { .. }) => match place(store, signature).await? {
                 // A backup is being committed in this moment after all.
                 Place::Signature => return Err(error.into()),
@@ -135,23 +214,6 @@ async fn void(store: &dyn Store, signature: &Key) -> Result<()> {
             },
             Err(error) => return Err(error.into()),
         }
-    }
-}
-
-/// What is where a signature belongs.
-#[derive(PartialEq, Eq)]
-enum Place {
-    Free,
-    Void,
-    Signature,
-}
-
-async fn place(store: &dyn Store, signature: &Key) -> Result<Place> {
-    match read_small(store, signature).await {
-        Ok(bytes) if bytes == VOID.as_bytes() => Ok(Place::Void),
-        Ok(_) | Err(Error::Document { .. }) => Ok(Place::Signature),
-        Err(Error::Store(StoreError::NotFound { .. })) => Ok(Place::Free),
-        Err(error) => Err(error),
     }
 }
 

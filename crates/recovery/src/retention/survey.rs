@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use lifeboat_model::{BackupId, RetentionPolicy};
+use lifeboat_model::{BackupId, ClusterName, Hold, Manifest, Reason, RetentionPolicy};
 use lifeboat_store::{Incomplete, Key, Listed, Prefix, Protection, Store, StoreError};
 
+use super::hold;
 use super::plan::{Known, Lock, Verdict, plan};
 use super::remove::is_void;
 use crate::catalog::{Catalog, Entry, Problem};
@@ -17,10 +18,29 @@ use crate::layout;
 /// Questions to the store at a time.
 const CONCURRENCY: usize = 16;
 
+/// Whose backups a policy is for. The others stay, and count for nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All of the cluster's.
+    #[default]
+    All,
+    /// Those that a schedule of that name took.
+    Schedule(String),
+}
+
+impl Scope {
+    fn covers(&self, manifest: &Manifest) -> bool {
+        match self {
+            Self::All => true,
+            Self::Schedule(name) => matches!(&manifest.reason, Reason::Schedule(theirs) if theirs == name),
+        }
+    }
+}
+
 /// What a prune would do.
 #[derive(Debug)]
 pub struct Prune {
-    /// Every backup that can be believed, newest first.
+    /// Every backup of the scope that can be believed, newest first.
     pub verdicts: Vec<Verdict>,
     /// What has a manifest that cannot be believed. It stays, and counts for nothing.
     pub problems: Vec<Problem>,
@@ -28,14 +48,31 @@ pub struct Prune {
     pub leftovers: Vec<Leftover>,
     /// What has no manifest and stays: it may be under way.
     pub unfinished: Vec<BackupId>,
+    /// What is not listed any more, and whose bytes go later.
+    pub awaiting: Vec<Awaiting>,
     /// Uploads that were never finished, and go.
     pub uploads: Vec<Incomplete>,
     /// Why the unfinished uploads are not known: this server does not list them, or not to everybody.
     pub uploads_unknown: Option<String>,
     /// The bucket has versions: what is removed stays there as old versions.
     pub versioned: bool,
+    /// Whose backups were looked at.
+    pub(super) scope: Scope,
     /// What lies in each folder.
     pub(super) folders: BTreeMap<BackupId, Folder>,
+    /// Claims of places in the chain that nobody can want any more.
+    pub(super) claims: Vec<Key>,
+}
+
+/// A backup that was removed and whose bytes are still there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Awaiting {
+    /// Its id.
+    pub id: BackupId,
+    /// Bytes that it takes.
+    pub bytes: u64,
+    /// From when on a prune removes them.
+    pub until: Timestamp,
 }
 
 /// A folder without a manifest.
@@ -76,6 +113,8 @@ pub(super) struct Folder {
     written: Timestamp,
     /// When its manifest was stored.
     manifest: Option<Timestamp>,
+    /// When its manifest was put aside.
+    pub(super) removed: Option<Timestamp>,
     pub(super) signed: bool,
 }
 
@@ -97,57 +136,89 @@ impl Folder {
 struct Contents {
     folders: BTreeMap<BackupId, Folder>,
     newest: Timestamp,
+    /// Numbers in the chain that are claimed, and since when.
+    claims: Vec<(u64, Listed)>,
 }
 
-/// Finds out what a prune would do.
+/// Finds out what a prune of all backups would do.
 ///
 /// # Errors
 /// When the store cannot be read. What cannot be believed is kept and told, and no error.
 pub async fn survey(catalog: &Catalog, policy: &RetentionPolicy) -> Result<Prune> {
+    survey_of(catalog, policy, Scope::All).await
+}
+
+/// Finds out what a prune of some backups would do. What unfinished backups have left goes, whoever took them.
+///
+/// # Errors
+/// As [`survey`].
+pub async fn survey_of(catalog: &Catalog, policy: &RetentionPolicy, scope: Scope) -> Result<Prune> {
     let context = catalog.context();
     let (store, cluster) = (context.store.as_ref(), &context.cluster);
     let listing = catalog.list().await?;
     let history = drill::read(catalog).await?;
     // After the manifests were read: what is committed meanwhile is seen here, and so is no leftover.
     let whole: Prefix = cluster.as_str().parse()?;
-    let Contents { folders, newest } = contents(store, &whole, &layout::backups(cluster)?).await?;
+    let Contents { folders, newest, claims } = contents(store, &whole, cluster).await?;
     let now = context.clock.now();
+    // What the store's clock says at least, and not later than this machine's.
+    let today = newest.min(now);
+    let held = hold::holds(context).await?;
 
+    let covered = listing.backups.iter().filter(|entry| scope.covers(&entry.manifest));
     let mut known: Vec<Known> =
-        listing.backups.iter().filter_map(|entry| judged(entry, &history, folders.get(&entry.manifest.id)?)).collect();
+        covered.filter_map(|entry| judged(entry, &history, folders.get(&entry.manifest.id)?)).collect();
     let doomed: Vec<BackupId> =
         plan(&known, policy, now).into_iter().filter(|v| !v.keeps()).map(|v| v.backup.id).collect();
     let mut versioned = false;
-    let locks = locks(store, &folders, &doomed, &mut versioned).await?;
+    let asked = Asked { store, folders: &folders, held: &held, today };
+    let locks = asked.locks(&doomed, &mut versioned).await?;
     for backup in &mut known {
-        backup.lock = locks.get(&backup.id).cloned();
+        backup.lock = asked.hold(&backup.id).or_else(|| locks.get(&backup.id).cloned());
     }
     // Another prune may have removed it meanwhile.
     let problems = listing.problems.into_iter().filter(|p| folders.get(&p.id).is_some_and(|f| f.manifest.is_some()));
-    let horizon = policy.unfinished_after.before(newest.min(now));
-    let (leftovers, unfinished) = leftovers(store, &folders, horizon, &mut versioned).await?;
+    let horizon = policy.unfinished_after.before(today);
+    let Unlisted { leftovers, unfinished, awaiting } = asked.unlisted(policy, horizon, &mut versioned).await?;
+    let last = listing.backups.iter().map(|entry| entry.manifest.sequence).max().unwrap_or_default();
+    let claims = claims.into_iter().filter(|(number, claim)| *number < last && claim.modified <= horizon);
+    let claims = claims.map(|(_, claim)| claim.key).collect();
     let (uploads, uploads_unknown) = uploads(store, &whole, horizon).await?;
     Ok(Prune {
         verdicts: plan(&known, policy, now),
         problems: problems.collect(),
         leftovers,
         unfinished,
+        awaiting,
         uploads,
         uploads_unknown,
         versioned,
+        scope,
         folders,
+        claims,
     })
 }
 
-async fn contents(store: &dyn Store, whole: &Prefix, backups: &Prefix) -> Result<Contents> {
-    let mut contents = Contents { folders: BTreeMap::new(), newest: Timestamp::MIN };
-    let within = format!("{backups}/");
+async fn contents(store: &dyn Store, whole: &Prefix, cluster: &ClusterName) -> Result<Contents> {
+    let mut contents = Contents { folders: BTreeMap::new(), newest: Timestamp::MIN, claims: Vec::new() };
+    let backups = format!("{}/", layout::backups(cluster)?);
+    let removed = format!("{}/", layout::all_removed(cluster)?);
+    let claimed = layout::claims(cluster)?;
     let mut listing = store.list(whole);
     while let Some(listed) = listing.try_next().await? {
         contents.newest = contents.newest.max(listed.modified);
-        let path = listed.key.as_str().strip_prefix(&within).and_then(|path| path.split_once('/'));
-        if let Some(id) = path.and_then(|(id, _)| id.parse::<BackupId>().ok()) {
+        let id_in = |folder: &str| {
+            let (id, _) = listed.key.as_str().strip_prefix(folder)?.split_once('/')?;
+            id.parse::<BackupId>().ok()
+        };
+        if let Some(id) = id_in(&backups) {
             contents.folders.entry(id).or_default().add(listed);
+        } else if let Some(id) = id_in(&removed) {
+            contents.folders.entry(id).or_default().removed = Some(listed.modified);
+        } else if claimed.contains(&listed.key)
+            && let Some(number) = listed.key.name().strip_suffix(".json").and_then(|number| number.parse().ok())
+        {
+            contents.claims.push((number, listed));
         }
     }
     Ok(contents)
@@ -172,42 +243,10 @@ fn judged(entry: &Entry, history: &History, folder: &Folder) -> Option<Known> {
     })
 }
 
-/// What holds any key of those folders.
-async fn locks(
-    store: &dyn Store,
-    folders: &BTreeMap<BackupId, Folder>,
-    ids: &[BackupId],
-    versioned: &mut bool,
-) -> Result<BTreeMap<BackupId, Lock>> {
-    let keys = ids.iter().filter_map(|id| Some((id, folders.get(id)?)));
-    let keys = keys.flat_map(|(id, folder)| folder.keys.iter().map(move |key| (id, key)));
-    let mut answers = stream::iter(keys)
-        .map(|(id, key)| async move { (id, store.protection(key).await) })
-        .buffer_unordered(CONCURRENCY);
-    let mut locks: BTreeMap<BackupId, Lock> = BTreeMap::new();
-    while let Some((id, answer)) = answers.next().await {
-        let lock = match answer {
-            Ok(protection) => {
-                *versioned |= protection.versioned;
-                lock(protection)
-            }
-            Err(error @ StoreError::AccessDenied { .. }) => Some(Lock::Unknown(chain(&error))),
-            // Another prune was there first.
-            Err(StoreError::NotFound { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
-        if let Some(lock) = lock {
-            let known = locks.entry(id.clone()).or_insert_with(|| lock.clone());
-            if gravity(&lock) > gravity(known) {
-                *known = lock;
-            }
-        }
-    }
-    Ok(locks)
-}
-
-fn lock(protection: Protection) -> Option<Lock> {
-    if protection.legal_hold { Some(Lock::LegalHold) } else { protection.retained_until.map(Lock::Until) }
+fn lock(protection: Protection, today: Timestamp) -> Option<Lock> {
+    // Stores go on telling of a retention that has ended.
+    let until = protection.retained_until.filter(|until| *until > today);
+    if protection.legal_hold { Some(Lock::LegalHold) } else { until.map(Lock::Until) }
 }
 
 /// Of several locks the one that lasts longest is told.
@@ -215,29 +254,87 @@ fn gravity(lock: &Lock) -> (u8, Timestamp) {
     match lock {
         Lock::Unknown(_) => (0, Timestamp::MIN),
         Lock::Until(end) => (1, *end),
-        Lock::LegalHold => (2, Timestamp::MAX),
+        Lock::LegalHold | Lock::Held(_) => (2, Timestamp::MAX),
     }
 }
 
-/// The folders without a manifest: those that go, and those that may be under way.
-async fn leftovers(
-    store: &dyn Store,
-    folders: &BTreeMap<BackupId, Folder>,
-    horizon: Timestamp,
-    versioned: &mut bool,
-) -> Result<(Vec<Leftover>, Vec<BackupId>)> {
-    let (mut old, mut unfinished) = (Vec::new(), Vec::new());
-    for (id, folder) in folders.iter().filter(|(_, folder)| folder.manifest.is_none()) {
-        let void = folder.signed && is_void(store, folder).await?;
-        if void || folder.written <= horizon { old.push(id.clone()) } else { unfinished.push(id.clone()) }
+/// The folders without a manifest: those that go, those that may be under way, and those that go later.
+#[derive(Default)]
+struct Unlisted {
+    leftovers: Vec<Leftover>,
+    unfinished: Vec<BackupId>,
+    awaiting: Vec<Awaiting>,
+}
+
+/// What further questions go by.
+struct Asked<'a> {
+    store: &'a dyn Store,
+    folders: &'a BTreeMap<BackupId, Folder>,
+    held: &'a BTreeMap<BackupId, Hold>,
+    today: Timestamp,
+}
+
+impl Asked<'_> {
+    /// The hold of a backup, or of what is left of one.
+    fn hold(&self, id: &BackupId) -> Option<Lock> {
+        self.held.get(id).map(|hold| Lock::Held(hold.reason.clone()))
     }
-    let mut locks = locks(store, folders, &old, versioned).await?;
-    let leftovers = old.into_iter().filter_map(|id| {
-        let folder = folders.get(&id)?;
-        let lock = locks.remove(&id);
-        Some(Leftover { bytes: folder.bytes, written: folder.written, lock, id })
-    });
-    Ok((leftovers.collect(), unfinished))
+
+    /// What holds any key of those folders; those that somebody holds are not asked about.
+    async fn locks(&self, ids: &[BackupId], versioned: &mut bool) -> Result<BTreeMap<BackupId, Lock>> {
+        let free = ids.iter().filter(|id| !self.held.contains_key(id));
+        let keys = free.filter_map(|id| Some((id, self.folders.get(id)?)));
+        let keys = keys.flat_map(|(id, folder)| folder.keys.iter().map(move |key| (id, key)));
+        let mut answers = stream::iter(keys)
+            .map(|(id, key)| async move { (id, self.store.protection(key).await) })
+            .buffer_unordered(CONCURRENCY);
+        let mut locks: BTreeMap<BackupId, Lock> = BTreeMap::new();
+        while let Some((id, answer)) = answers.next().await {
+            let lock = match answer {
+                Ok(protection) => {
+                    *versioned |= protection.versioned;
+                    lock(protection, self.today)
+                }
+                Err(error @ StoreError::AccessDenied { .. }) => Some(Lock::Unknown(chain(&error))),
+                // Another prune was there first.
+                Err(StoreError::NotFound { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(lock) = lock {
+                let known = locks.entry(id.clone()).or_insert_with(|| lock.clone());
+                if gravity(&lock) > gravity(known) {
+                    *known = lock;
+                }
+            }
+        }
+        Ok(locks)
+    }
+
+    async fn unlisted(&self, policy: &RetentionPolicy, horizon: Timestamp, versioned: &mut bool) -> Result<Unlisted> {
+        let (mut gone, mut unlisted) = (Vec::new(), Unlisted::default());
+        for (id, folder) in self.folders.iter().filter(|(_, folder)| folder.manifest.is_none()) {
+            let void = folder.signed && is_void(self.store, folder).await?;
+            let waits = folder.removed.and_then(|removed| {
+                let until = policy.remove_after.as_ref()?.after(removed);
+                (until > self.today && !void).then_some(until)
+            });
+            if let Some(until) = waits {
+                unlisted.awaiting.push(Awaiting { id: id.clone(), bytes: folder.bytes, until });
+            } else if void || folder.removed.is_some() || folder.written <= horizon {
+                gone.push(id.clone());
+            } else {
+                unlisted.unfinished.push(id.clone());
+            }
+        }
+        let mut locks = self.locks(&gone, versioned).await?;
+        let leftovers = gone.into_iter().filter_map(|id| {
+            let folder = self.folders.get(&id)?;
+            let lock = self.hold(&id).or_else(|| locks.remove(&id));
+            Some(Leftover { bytes: folder.bytes, written: folder.written, lock, id })
+        });
+        unlisted.leftovers = leftovers.collect();
+        Ok(unlisted)
+    }
 }
 
 /// The uploads that were begun before the horizon; or why they are not known.

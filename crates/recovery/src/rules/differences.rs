@@ -55,7 +55,8 @@ pub const DIFFERENCES: &[Difference] = &[
         kinds: &[kinds::SERVICE],
         fields: &[&["spec", "clusterIP"], &["spec", "clusterIPs"]],
         when: When::Always,
-        reason: "another address, where the first was not chosen by hand; DNS leads to it",
+        reason: "another address, where the first was not chosen by hand and is not free or of another cluster; DNS \
+                 leads to it",
     },
     Difference {
         number: 511,

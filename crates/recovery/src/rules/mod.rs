@@ -36,4 +36,4 @@ pub use strip::STRIP_RULES;
 pub use wave::{WAVES, Wave, wave};
 
 /// Version of all of the rules, which plans and reports record.
-pub const RULES_VERSION: u32 = 1;
+pub const RULES_VERSION: u32 = 2;

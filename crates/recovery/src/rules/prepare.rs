@@ -24,6 +24,8 @@ pub struct Transforms {
     pub patches: Vec<PatchFile>,
     /// Node ports and health check ports stay, whoever chose them.
     pub keep_node_ports: bool,
+    /// Cluster IPs stay, whoever chose them, of Services whose namespace is not mapped.
+    pub keep_cluster_ips: bool,
     /// The volumes that there will be: a claim bound to another is provisioned anew. Without it, every claim stays
     /// with its volume.
     pub volumes: Option<BTreeSet<String>>,
@@ -68,11 +70,12 @@ mod tests {
     }
 
     fn transforms() -> impl Strategy<Value = Transforms> {
-        (any::<[bool; 5]>()).prop_map(|[namespaces, classes, ports, volumes, mark]| Transforms {
+        (any::<[bool; 6]>()).prop_map(|[namespaces, classes, ports, addresses, volumes, mark]| Transforms {
             namespaces: pairs(namespaces, "shop", "copy"),
             storage_classes: pairs(classes, "fast", "slow"),
             patches: Vec::new(),
             keep_node_ports: ports,
+            keep_cluster_ips: addresses,
             volumes: volumes.then(BTreeSet::new),
             restored_from: mark.then(|| "20261121T044500Z-k3f9qz".parse().unwrap()),
         })

@@ -68,9 +68,12 @@ fn chose_node_port(object: &Value, port: &Value) -> bool {
 }
 
 /// Strip rule: cluster IPs that the server gave.
-pub(super) fn strip_cluster_ips(object: &mut Value, _: &Transforms) -> Fields {
+pub(super) fn strip_cluster_ips(object: &mut Value, transforms: &Transforms) -> Fields {
     let headless = text(object, CLUSTER_IP) == Some("None");
-    if headless || !came_from_server(object) || chose_field(object, &["clusterIP", "clusterIPs"]) {
+    let mapped =
+        || text(object, &["metadata", "namespace"]).is_some_and(|name| transforms.namespaces.contains_key(name));
+    let kept = transforms.keep_cluster_ips && !mapped();
+    if headless || kept || !came_from_server(object) || chose_field(object, &["clusterIP", "clusterIPs"]) {
         return Vec::new();
     }
     remove_all(object, &[CLUSTER_IP, CLUSTER_IPS])
@@ -234,6 +237,17 @@ mod tests {
         let spec = prepared(service(&json!({}), &json!({})), &transforms);
         assert_eq!((&spec["healthCheckNodePort"], &spec["ports"][0]["nodePort"]), (&json!(31000), &json!(30080)));
         assert_eq!(spec.get("clusterIP"), None);
+    }
+
+    #[test]
+    fn cluster_ips_stay_where_they_came_from() {
+        let transforms = Transforms { keep_cluster_ips: true, ..Transforms::default() };
+        let spec = prepared(service(&json!({}), &json!({})), &transforms);
+        assert_eq!((&spec["clusterIP"], &spec["clusterIPs"]), (&json!("10.96.0.9"), &json!(["10.96.0.9"])));
+        assert_eq!(spec["ports"][0].get("nodePort"), None);
+        let namespaces = [("shop".to_owned(), "copy".to_owned())].into();
+        let spec = prepared(service(&json!({}), &json!({})), &Transforms { namespaces, ..transforms });
+        assert_eq!(spec.get("clusterIP"), None, "the Service that it is a copy of has it");
     }
 
     #[test]

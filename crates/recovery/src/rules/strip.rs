@@ -39,7 +39,8 @@ pub const STRIP_RULES: &[FieldRule<Rewrite>] = &[
     FieldRule {
         number: 210,
         kinds: &[kinds::SERVICE],
-        what: "spec.clusterIP and spec.clusterIPs, unless 'None' or set by hand",
+        what: "spec.clusterIP and spec.clusterIPs, unless 'None', set by hand, or of a Service that is created in the \
+               cluster and namespace that it was backed up from",
         reason: "given by the old API server; the target may have another range, or given them to others. They were \
                  set by hand if managedFields or kubectl's last applied configuration say so",
         source: "pkg/registry/core/service/storage/storage.go",

@@ -113,7 +113,7 @@ pub(crate) async fn chain_link(catalog: &Catalog, backup: &Backup) -> Result<Str
             "is another manifest than the one that was there when this backup was taken",
         ));
     }
-    if before.manifest().sequence + 1 != backup.manifest().sequence {
+    if before.manifest().sequence >= backup.manifest().sequence {
         return Err(Error::mismatch(&key, format!("has sequence {}", before.manifest().sequence)));
     }
     Ok(format!("follows {}", previous.id))

@@ -21,10 +21,10 @@ use self::folder::{Entry, Folder, at};
 use self::part::{Part, part_name};
 use self::walk::{Find, Objects, Parts, Walk, modified};
 use crate::key::check_segment;
-use crate::store::{beyond_end, body, check_range};
+use crate::store::{beyond_end, body, check_range, no_locks};
 use crate::{
-    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Protection, Store, StoreError,
-    Stored, Versioning,
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, ObjectLock, Prefix, Protection, Purged, Retention,
+    Store, StoreError, Stored, Versioning,
 };
 
 /// Bytes that are written or read on a blocking thread at a time.
@@ -105,6 +105,18 @@ impl Store for DirectoryStore {
         Ok(Stored { bytes })
     }
 
+    async fn put_retained(&self, key: &Key, _: Body, _: Retention) -> Result<Stored, StoreError> {
+        Err(no_locks("lock", path_of(&self.root, key).display().to_string()))
+    }
+
+    async fn retain(&self, key: &Key, _: Retention) -> Result<(), StoreError> {
+        Err(no_locks("lock", path_of(&self.root, key).display().to_string()))
+    }
+
+    async fn hold(&self, key: &Key, _: bool) -> Result<(), StoreError> {
+        Err(no_locks("hold", path_of(&self.root, key).display().to_string()))
+    }
+
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
         let (file, bytes, modified) = self.run(key, open).await?;
         let state = Reading { file, key: key.clone(), path: path_of(&self.root, key), left: bytes };
@@ -154,6 +166,10 @@ impl Store for DirectoryStore {
         self.run(key, |root, key| remove(root, &key.parent(), key.name())).await
     }
 
+    async fn purge(&self, _: &Prefix) -> Result<Purged, StoreError> {
+        Ok(Purged::default())
+    }
+
     async fn protection(&self, _: &Key) -> Result<Protection, StoreError> {
         Ok(Protection::default())
     }
@@ -180,8 +196,13 @@ impl Store for DirectoryStore {
             },
             object_lock: ObjectLock::Disabled,
             versioning: Versioning::Disabled,
+            lifecycle: Some(Vec::new()),
             clock_skew: Some(modified.duration_since(now)),
         })
+    }
+
+    fn unretained(&self) -> &dyn Store {
+        self
     }
 
     async fn close(&self) {

@@ -1,6 +1,7 @@
 //! A bucket's client, and what all requests share.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
@@ -15,7 +16,7 @@ use aws_sdk_s3::config::{
     ResponseChecksumValidation, RuntimeComponents, SharedCredentialsProvider, SharedHttpClient,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::types::ChecksumAlgorithm;
+use aws_sdk_s3::types::{ChecksumAlgorithm, ServerSideEncryption as AwsEncryption};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
@@ -26,9 +27,9 @@ use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::options::{Checksums, Credentials, S3Options, Timeouts};
+use super::options::{Checksums, Credentials, S3Options, ServerSideEncryption, Timeouts};
 use super::parts::{self, Buffers};
-use crate::{Key, KeyError, Prefix, StoreError};
+use crate::{Key, KeyError, Prefix, Retention, StoreError};
 
 /// Where a server without regions is said to be, as most such servers expect.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -43,6 +44,9 @@ pub(super) struct Bucket {
     /// Where it is, for messages.
     pub(super) endpoint: String,
     pub(super) checksums: Checksums,
+    pub(super) encryption: Option<ServerSideEncryption>,
+    /// Its Object Lock was seen to be on.
+    pub(super) locks: AtomicBool,
     pub(super) timeouts: Timeouts,
     /// Room for the parts that are on their way.
     pub(super) window: Arc<Semaphore>,
@@ -79,6 +83,8 @@ impl Bucket {
             prefix,
             endpoint,
             checksums: options.checksums,
+            encryption: options.encryption,
+            locks: AtomicBool::new(false),
             timeouts: options.timeouts,
             window: Arc::new(Semaphore::new(parts::window())),
             buffers: Arc::default(),
@@ -109,6 +115,20 @@ impl Bucket {
     /// The checksum that uploads carry.
     pub(super) fn checksum(&self) -> Option<ChecksumAlgorithm> {
         (self.checksums == Checksums::WhenSupported).then_some(ChecksumAlgorithm::Crc32)
+    }
+
+    /// The checksum of a single upload: one that is held has to carry one.
+    pub(super) fn checksum_of(&self, retention: Option<Retention>) -> Option<ChecksumAlgorithm> {
+        self.checksum().or(retention.map(|_| ChecksumAlgorithm::Crc32))
+    }
+
+    /// The method of the server's encryption, and its key.
+    pub(super) fn sse(&self) -> (Option<AwsEncryption>, Option<String>) {
+        match &self.encryption {
+            None => (None, None),
+            Some(ServerSideEncryption::S3) => (Some(AwsEncryption::Aes256), None),
+            Some(ServerSideEncryption::Kms { key_id }) => (Some(AwsEncryption::AwsKms), key_id.clone()),
+        }
     }
 
     /// The settings of a request that moves so many bytes.

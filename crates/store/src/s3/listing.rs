@@ -55,7 +55,7 @@ impl Bucket {
     }
 
     /// The error of a listing that cannot be relied upon.
-    fn unusable(&self, request: Request, message: &str) -> StoreError {
+    pub(super) fn unusable(&self, request: Request, message: &str) -> StoreError {
         StoreError::Other {
             operation: request.operation,
             resource: format!("s3://{}", self.name),

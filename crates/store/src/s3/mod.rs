@@ -3,6 +3,7 @@
 mod bucket;
 mod download;
 mod failure;
+mod lifecycle;
 mod listing;
 mod multipart;
 mod options;
@@ -10,6 +11,7 @@ mod parts;
 mod probe;
 mod protection;
 mod upload;
+mod versions;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,9 +21,10 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use self::bucket::{Bucket, Shared};
-pub use self::options::{Checksums, Credentials, S3Options, Timeouts};
+pub use self::options::{Checksums, Credentials, S3Options, ServerSideEncryption, Timeouts};
 use crate::{
-    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Store, StoreError, Stored,
+    Body, Capabilities, Incomplete, Key, Listed, Listing, Object, Prefix, Protection, Purged, Retention, Store,
+    StoreError, Stored,
 };
 
 /// The most bytes of an object, by the number and the sizes of its parts: 156.25 GiB.
@@ -51,8 +54,25 @@ impl Store for S3Store {
     }
 
     async fn put_once(&self, key: &Key, body: Body) -> Result<Stored, StoreError> {
-        let bytes = upload::put_once(&self.bucket, key, body).await?;
+        let bytes = upload::put_once(&self.bucket, key, body, None).await?;
+        self.bucket.prove_encrypted(key).await?;
         Ok(Stored { bytes })
+    }
+
+    async fn put_retained(&self, key: &Key, body: Body, retention: Retention) -> Result<Stored, StoreError> {
+        self.bucket.must_lock(key).await?;
+        let bytes = upload::put_once(&self.bucket, key, body, Some(retention)).await?;
+        self.bucket.prove_encrypted(key).await?;
+        self.bucket.prove_retained(key, retention).await?;
+        Ok(Stored { bytes })
+    }
+
+    async fn retain(&self, key: &Key, retention: Retention) -> Result<(), StoreError> {
+        self.bucket.retain(key, retention).await
+    }
+
+    async fn hold(&self, key: &Key, held: bool) -> Result<(), StoreError> {
+        self.bucket.hold(key, held).await
     }
 
     async fn get(&self, key: &Key) -> Result<Object, StoreError> {
@@ -75,6 +95,10 @@ impl Store for S3Store {
         self.bucket.delete(key).await
     }
 
+    async fn purge(&self, prefix: &Prefix) -> Result<Purged, StoreError> {
+        self.bucket.purge(prefix).await
+    }
+
     async fn protection(&self, key: &Key) -> Result<Protection, StoreError> {
         self.bucket.protection(key).await
     }
@@ -89,6 +113,10 @@ impl Store for S3Store {
 
     async fn capabilities(&self, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
         probe::capabilities(&self.bucket, probe, now).await
+    }
+
+    fn unretained(&self) -> &dyn Store {
+        self
     }
 
     async fn close(&self) {

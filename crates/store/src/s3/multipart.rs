@@ -16,8 +16,9 @@ use super::MAX_OBJECT;
 use super::bucket::{Bucket, Shared};
 use super::failure::{ABORT, WRITE};
 use super::parts::{MAX_PARTS, Parts, Sent, part_size, permits};
+use super::protection::{lock_mode, until};
 use super::upload::ABSENT;
-use crate::{Key, StoreError};
+use crate::{Key, Retention, StoreError};
 
 /// The slowest server's pace at putting parts together, in bytes a second, that is waited for.
 const ASSEMBLY: u64 = 16 << 20;
@@ -26,8 +27,14 @@ const ASSEMBLY: u64 = 16 << 20;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Writes an object in parts, of which the first is there already.
-pub(super) async fn put_in_parts(bucket: &Shared, key: &Key, first: Bytes, parts: Parts) -> Result<u64, StoreError> {
-    let mut upload = Upload::begin(bucket, key).await?;
+pub(super) async fn put_in_parts(
+    bucket: &Shared,
+    key: &Key,
+    first: Bytes,
+    parts: Parts,
+    retention: Option<Retention>,
+) -> Result<u64, StoreError> {
+    let mut upload = Upload::begin(bucket, key, retention).await?;
     let outcome = upload.send(first, parts).await;
     match outcome {
         Ok(_) => upload.id = None,
@@ -61,13 +68,18 @@ struct Upload {
 }
 
 impl Upload {
-    async fn begin(bucket: &Shared, key: &Key) -> Result<Self, StoreError> {
+    async fn begin(bucket: &Shared, key: &Key, retention: Option<Retention>) -> Result<Self, StoreError> {
+        let (encryption, encryption_key) = bucket.sse();
         let created = bucket
             .client
             .create_multipart_upload()
             .bucket(&bucket.name)
             .key(bucket.path(key))
             .set_checksum_algorithm(bucket.checksum())
+            .set_server_side_encryption(encryption)
+            .set_ssekms_key_id(encryption_key)
+            .set_object_lock_mode(retention.map(|retention| lock_mode(retention.mode)))
+            .set_object_lock_retain_until_date(retention.map(until))
             .send()
             .await
             .map_err(|e| bucket.failure(WRITE, Some(key), e))?;

@@ -18,6 +18,8 @@ pub struct S3Options {
     pub force_path_style: bool,
     /// When uploads carry a checksum.
     pub checksums: Checksums,
+    /// How the server encrypts what it stores.
+    pub encryption: Option<ServerSideEncryption>,
     /// PEM certificates to trust besides the system's.
     pub ca_file: Option<Vec<u8>>,
     /// Who asks.
@@ -36,11 +38,25 @@ impl S3Options {
             force_path_style: endpoint.is_some(),
             endpoint,
             checksums: Checksums::default(),
+            encryption: None,
             ca_file: None,
             credentials: Credentials::default(),
             timeouts: Timeouts::default(),
         }
     }
+}
+
+/// How a server encrypts what it stores, besides that backups are sealed anyway.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ServerSideEncryption {
+    /// With keys of its own: `AES256`.
+    S3,
+    /// With a key of a key management service: `aws:kms`.
+    Kms {
+        /// The key's id or name; the default one where absent.
+        key_id: Option<String>,
+    },
 }
 
 /// When uploads carry a checksum for the server to check.

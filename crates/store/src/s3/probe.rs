@@ -7,7 +7,7 @@ use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextRef
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::primitives::DateTime;
-use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockEnabled, ObjectLockMode};
+use aws_sdk_s3::types::{BucketVersioningStatus, ObjectLockConfiguration, ObjectLockEnabled, ObjectLockMode};
 use bytes::Bytes;
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ const READ_VERSIONING: Request = Request { operation: "read the versioning of", 
 const HOLD: Duration = Duration::from_secs(30);
 
 pub(super) async fn capabilities(bucket: &Shared, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
-    upload::put_once(bucket, probe, body("probe")).await?;
+    upload::put_once(bucket, probe, body("probe"), None).await?;
     let found = examine(bucket, probe, now).await;
     let removed = bucket.delete(probe).await;
     let found = found?;
@@ -36,16 +36,17 @@ pub(super) async fn capabilities(bucket: &Shared, probe: &Key, now: Timestamp) -
 }
 
 async fn examine(bucket: &Shared, probe: &Key, now: Timestamp) -> Result<Capabilities, StoreError> {
-    let whole = refused(upload::put_once(bucket, probe, body("again")).await)?;
+    let whole = refused(upload::put_once(bucket, probe, body("again"), None).await)?;
     let mut parts = Parts::new(probe, body("again"), &bucket.buffers);
     let first = parts.next(FIRST_PART).await?;
-    let in_parts = refused(multipart::put_in_parts(bucket, probe, first, parts).await)?;
+    let in_parts = refused(multipart::put_in_parts(bucket, probe, first, parts, None).await)?;
     let (versioning, date) = bucket.versioning().await?;
     let object_lock = bucket.object_lock(probe, date.unwrap_or(now)).await?;
     Ok(Capabilities {
         conditional_writes: whole && in_parts,
         object_lock,
         versioning,
+        lifecycle: bucket.lifecycle().await?,
         clock_skew: date.map(|date| date.duration_since(now)),
     })
 }
@@ -76,17 +77,27 @@ impl Bucket {
         Ok((versioning, date.get()))
     }
 
-    async fn object_lock(&self, probe: &Key, now: Timestamp) -> Result<ObjectLock, StoreError> {
+    /// What the bucket says of its Object Lock.
+    pub(super) async fn lock_configuration(&self) -> Result<Told<ObjectLockConfiguration>, StoreError> {
         let answer = self.client.get_object_lock_configuration().bucket(&self.name).send().await;
         let configuration = match answer.map_err(|e| self.failure(READ_LOCK, None, e)) {
             Ok(answer) => answer.object_lock_configuration,
-            Err(failure) if failure.is("ObjectLockConfigurationNotFoundError") => return Ok(ObjectLock::Disabled),
-            Err(failure) => return untold(failure, ObjectLock::Unknown),
+            Err(failure) if failure.is("ObjectLockConfigurationNotFoundError") => return Ok(Told::IsNot),
+            Err(failure) => return untold(failure, Told::Nothing),
         };
-        let Some(configuration) = configuration else { return Ok(ObjectLock::Unknown) };
-        if configuration.object_lock_enabled() != Some(&ObjectLockEnabled::Enabled) {
-            return Ok(ObjectLock::Disabled);
-        }
+        Ok(match configuration {
+            Some(found) if found.object_lock_enabled() == Some(&ObjectLockEnabled::Enabled) => Told::Is(found),
+            Some(_) => Told::IsNot,
+            None => Told::Nothing,
+        })
+    }
+
+    async fn object_lock(&self, probe: &Key, now: Timestamp) -> Result<ObjectLock, StoreError> {
+        let configuration = match self.lock_configuration().await? {
+            Told::Is(configuration) => configuration,
+            Told::IsNot => return Ok(ObjectLock::Disabled),
+            Told::Nothing => return Ok(ObjectLock::Unknown),
+        };
         let default = configuration.rule().and_then(|rule| rule.default_retention()).and_then(|retention| {
             let days = retention.days().and_then(|days| u32::try_from(days).ok()).filter(|days| *days > 0);
             let years = retention.years().and_then(|years| u32::try_from(years).ok()).filter(|years| *years > 0);
@@ -130,8 +141,15 @@ impl Bucket {
     }
 }
 
+/// What a server says of something that a bucket can have.
+pub(super) enum Told<T> {
+    Is(T),
+    IsNot,
+    Nothing,
+}
+
 /// What is not known of a bucket whose server has no such request, or does not let this identity ask.
-fn untold<T>(failure: Failure, unknown: T) -> Result<T, StoreError> {
+pub(super) fn untold<T>(failure: Failure, unknown: T) -> Result<T, StoreError> {
     match failure.status {
         Some(400..=499 | 501) if !matches!(failure.error, StoreError::BadCredentials { .. }) => Ok(unknown),
         _ => Err(failure.error),

@@ -12,33 +12,50 @@ use tokio::time::{Instant, sleep};
 use super::bucket::{Bucket, Shared};
 use super::failure::WRITE;
 use super::parts::{FIRST_PART, Parts, Sent};
+use super::protection::{lock_mode, until};
 use super::{download, multipart};
-use crate::{Body, Key, StoreError};
+use crate::{Body, Key, Retention, StoreError};
 
 /// The condition that makes a write the only one.
 pub(super) const ABSENT: &str = "*";
 
 /// Writes an object, in one request or in parts, and tells how many bytes it has.
-pub(super) async fn put_once(bucket: &Shared, key: &Key, body: Body) -> Result<u64, StoreError> {
+pub(super) async fn put_once(
+    bucket: &Shared,
+    key: &Key,
+    body: Body,
+    retention: Option<Retention>,
+) -> Result<u64, StoreError> {
     let mut parts = Parts::new(key, body, &bucket.buffers);
     let first = parts.next(FIRST_PART).await?;
     if first.len() < FIRST_PART {
         let sent = parts.sent();
-        bucket.put_whole(key, first, sent).await?;
+        bucket.put_whole(key, first, sent, retention).await?;
         return Ok(sent.bytes);
     }
-    multipart::put_in_parts(bucket, key, first, parts).await
+    multipart::put_in_parts(bucket, key, first, parts, retention).await
 }
 
 impl Bucket {
-    async fn put_whole(&self, key: &Key, content: Bytes, sent: Sent) -> Result<(), StoreError> {
+    async fn put_whole(
+        &self,
+        key: &Key,
+        content: Bytes,
+        sent: Sent,
+        retention: Option<Retention>,
+    ) -> Result<(), StoreError> {
+        let (encryption, encryption_key) = self.sse();
         self.once(key, sent, || {
             self.client
                 .put_object()
                 .bucket(&self.name)
                 .key(self.path(key))
                 .if_none_match(ABSENT)
-                .set_checksum_algorithm(self.checksum())
+                .set_checksum_algorithm(self.checksum_of(retention))
+                .set_server_side_encryption(encryption.clone())
+                .set_ssekms_key_id(encryption_key.clone())
+                .set_object_lock_mode(retention.map(|retention| lock_mode(retention.mode)))
+                .set_object_lock_retain_until_date(retention.map(until))
                 .body(ByteStream::new(SdkBody::from(content.clone())))
                 .customize()
                 .config_override(self.request_of(sent.bytes).retry_config(RetryConfig::disabled()))

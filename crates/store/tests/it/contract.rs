@@ -3,14 +3,15 @@
 use std::future::{pending, poll_fn};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::Digest;
-use lifeboat_store::{Body, MAX_RANGE, Store, StoreError, body, digest};
+use lifeboat_model::{Digest, LockMode, ObjectLock};
+use lifeboat_store::{Body, MAX_RANGE, RetainedStore, Retention, Store, StoreError, body, digest};
 use lifeboat_tests::s3::S3Kind;
 use tokio::sync::oneshot;
 
@@ -21,6 +22,11 @@ const MIB: usize = 1 << 20;
 #[tokio::test]
 async fn memory() {
     keep_the_contract(&places::memory()).await;
+}
+
+#[tokio::test]
+async fn memory_with_locks() {
+    keep_the_contract(&places::locking_memory()).await;
 }
 
 #[tokio::test]
@@ -36,6 +42,16 @@ async fn versitygw() {
 #[tokio::test]
 async fn minio() {
     keep_the_contract(&places::server(S3Kind::Minio).await).await;
+}
+
+#[tokio::test]
+async fn versitygw_with_locks() {
+    locks_hold_or_are_refused(&places::locking_server(S3Kind::Versitygw).await).await;
+}
+
+#[tokio::test]
+async fn minio_with_locks() {
+    locks_hold_or_are_refused(&places::locking_server(S3Kind::Minio).await).await;
 }
 
 #[tokio::test]
@@ -59,6 +75,7 @@ async fn keep_the_contract(place: &Place) {
     a_dropped_write_leaves_nothing(place).await;
     a_killed_write_is_found_and_removed(place).await;
     a_reader_may_stop_early(store).await;
+    locks_hold_or_are_refused(place).await;
     capabilities_are_found(store).await;
 }
 
@@ -353,4 +370,73 @@ async fn capabilities_are_found(store: &dyn Store) {
     let ahead = Timestamp::now() - SignedDuration::from_hours(1);
     let skew = store.capabilities(&key("probe/1"), ahead).await.unwrap().clock_skew.unwrap();
     assert!((skew - SignedDuration::from_hours(1)).abs() < SignedDuration::from_secs(30), "{skew:?}");
+}
+
+/// In whole seconds, as stores have it.
+fn hours_from_now(hours: i64) -> Retention {
+    let until = Timestamp::from_second(Timestamp::now().as_second() + hours * 3_600).unwrap();
+    Retention { mode: LockMode::Governance, until }
+}
+
+/// A store that has locks puts them on, extends and ends them; one that has none says so, whatever its server takes.
+async fn locks_hold_or_are_refused(place: &Place) {
+    checking("locks");
+    let store = place.store.as_ref();
+    let retention = hours_from_now(1);
+    for size in [10, 9 * MIB] {
+        let object = key(&format!("locked/{size}"));
+        let content = noise(5, size);
+        let put = store.put_retained(&object, pieces(&content, MIB), retention).await;
+        if !place.locks {
+            assert!(matches!(&put, Err(StoreError::Unsupported { .. })), "{size}: {put:?}");
+            continue;
+        }
+        assert_eq!(put.unwrap().bytes, size as u64);
+        assert!(read(store, &object).await.unwrap() == content);
+        let told = store.protection(&object).await.unwrap();
+        assert_eq!((told.retained_until, told.legal_hold), (Some(retention.until), false));
+        let again = store.put_retained(&object, body("again"), retention).await;
+        assert!(matches!(again, Err(StoreError::AlreadyExists { .. })), "{again:?}");
+
+        // It is never held for less.
+        store
+            .retain(&object, Retention { until: retention.until - SignedDuration::from_mins(30), ..retention })
+            .await
+            .unwrap();
+        assert_eq!(store.protection(&object).await.unwrap().retained_until, Some(retention.until));
+        let longer = hours_from_now(3);
+        store.retain(&object, longer).await.unwrap();
+        assert_eq!(store.protection(&object).await.unwrap().retained_until, Some(longer.until));
+    }
+    let plain = key("locked/plain");
+    store.put_once(&plain, body("x")).await.unwrap();
+    if !place.locks {
+        for refused in [store.retain(&plain, retention).await, store.hold(&plain, true).await] {
+            assert!(matches!(&refused, Err(StoreError::Unsupported { .. })), "{refused:?}");
+        }
+        assert!(!store.protection(&plain).await.unwrap().legal_hold);
+        return;
+    }
+    for held in [true, true, false, false, true] {
+        store.hold(&plain, held).await.unwrap();
+        assert_eq!(store.protection(&plain).await.unwrap().legal_hold, held);
+    }
+    store.hold(&plain, false).await.unwrap();
+    let missing = store.hold(&key("locked/missing"), true).await;
+    assert!(matches!(&missing, Err(StoreError::NotFound { .. })), "{missing:?}");
+
+    // A lock of the one kind or the other by a wrapper, on all that is written.
+    let lock = ObjectLock { mode: LockMode::Governance, retain: "2h".parse().unwrap() };
+    let begun = Timestamp::now();
+    let wrapped = RetainedStore::new(place.store.clone(), lock.clone(), Arc::new(Timestamp::now));
+    wrapped.put_once(&key("locked/wrapped"), body("x")).await.unwrap();
+    let until = store.protection(&key("locked/wrapped")).await.unwrap().retained_until.unwrap();
+    assert!(until >= begun + SignedDuration::from_hours(2) && until < begun + SignedDuration::from_hours(3), "{until}");
+    wrapped.unretained().put_once(&key("locked/unwrapped"), body("x")).await.unwrap();
+    assert_eq!(store.protection(&key("locked/unwrapped")).await.unwrap().retained_until, None);
+    let outer = ObjectLock { retain: "5h".parse().unwrap(), ..lock };
+    let twice = RetainedStore::new(wrapped, outer, Arc::new(Timestamp::now));
+    twice.put_once(&key("locked/twice"), body("x")).await.unwrap();
+    let until = store.protection(&key("locked/twice")).await.unwrap().retained_until.unwrap();
+    assert!(until >= begun + SignedDuration::from_hours(5), "{until}");
 }

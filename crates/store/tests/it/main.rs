@@ -9,3 +9,4 @@ mod model;
 mod places;
 mod proxy;
 mod s3;
+mod versions;

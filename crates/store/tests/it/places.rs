@@ -17,6 +17,8 @@ pub(crate) struct Place {
     pub(crate) name: &'static str,
     /// Whether it can tell what killed writers left.
     pub(crate) tells_leftovers: bool,
+    /// Whether objects can be held there.
+    pub(crate) locks: bool,
     _ground: Ground,
 }
 
@@ -29,24 +31,47 @@ enum Ground {
 
 pub(crate) fn memory() -> Place {
     let store = Arc::new(MemoryStore::new(Arc::new(Timestamp::now)));
-    Place { store, name: "memory", tells_leftovers: false, _ground: Ground::Nothing }
+    Place { store, name: "memory", tells_leftovers: false, locks: false, _ground: Ground::Nothing }
 }
 
 pub(crate) async fn directory() -> Place {
     let folder = TempDir::with_prefix("lifeboat-store-").unwrap();
     let store = DirectoryStore::open(folder.path().join("new/store"), 7).await.unwrap();
-    Place { store: Arc::new(store), name: "directory", tells_leftovers: true, _ground: Ground::Folder(folder) }
+    Place {
+        store: Arc::new(store),
+        name: "directory",
+        tells_leftovers: true,
+        locks: false,
+        _ground: Ground::Folder(folder),
+    }
+}
+
+pub(crate) fn locking_memory() -> Place {
+    let store = Arc::new(MemoryStore::with_locks(Arc::new(Timestamp::now)));
+    Place { store, locks: true, ..memory() }
 }
 
 pub(crate) async fn server(kind: S3Kind) -> Place {
-    let server = S3Server::start(kind).await;
+    on(S3Server::start(kind).await, false).await
+}
+
+/// In a bucket with Object Lock, and so with versions.
+pub(crate) async fn locking_server(kind: S3Kind) -> Place {
+    let mut server = S3Server::start(kind).await;
+    server.create_bucket("locking", true).await;
+    "locking".clone_into(&mut server.bucket);
+    on(server, true).await
+}
+
+async fn on(server: S3Server, locks: bool) -> Place {
+    let kind = server.kind;
     let store = Arc::new(S3Store::connect(options(&server)).await.unwrap());
     let name = match kind {
         S3Kind::Versitygw => "versitygw",
         S3Kind::Minio => "minio",
         S3Kind::Embedded | S3Kind::Careless => "embedded",
     };
-    Place { store, name, tells_leftovers: name != "embedded", _ground: Ground::Server(server) }
+    Place { store, name, tells_leftovers: name != "embedded", locks, _ground: Ground::Server(server) }
 }
 
 /// How to reach a test's server.

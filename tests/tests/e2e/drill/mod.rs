@@ -1,6 +1,8 @@
 //! Restore drills: an untouched backup passes, and in the same test each damage fails with the finding that names it.
 
+mod apis;
 mod forge;
+mod jobs;
 mod passing;
 mod sabotage;
 mod trust;

@@ -146,11 +146,11 @@ async fn an_identity_that_does_not_open_it() {
     assert!(verified(&site, &id), "that somebody lacked the key says nothing about the backup");
 }
 
-fn encryption(dir: &Path, name: &str, key: &str) -> std::path::PathBuf {
-    let secret = STANDARD.encode([key.as_bytes()[0]; 32]);
+pub(super) fn encryption(dir: &Path, name: &str, keys: &[&str]) -> std::path::PathBuf {
+    let keys = keys.iter().map(|key| json!({"name": key, "secret": STANDARD.encode([key.as_bytes()[0]; 32])}));
     let config = json!({"apiVersion": "apiserver.config.k8s.io/v1", "kind": "EncryptionConfiguration",
         "resources": [{"resources": ["secrets"], "providers": [
-            {"aescbc": {"keys": [{"name": key, "secret": secret}]}}, {"identity": {}}]}]});
+            {"aescbc": {"keys": keys.collect::<Vec<_>>()}}, {"identity": {}}]}]});
     let path = dir.join(format!("{name}.json"));
     std::fs::write(&path, config.to_string()).unwrap();
     path
@@ -160,8 +160,10 @@ fn encryption(dir: &Path, name: &str, key: &str) -> std::path::PathBuf {
 async fn encryption_at_rest_needs_its_configuration() {
     let _turn = turn().await;
     let keys = tempfile::tempdir().unwrap();
-    let right = encryption(keys.path(), "right", "one");
-    let wrong = encryption(keys.path(), "wrong", "two");
+    let right = encryption(keys.path(), "right", &["one"]);
+    // Keys that were rotated since: the old one is still there, and then it is not.
+    let rotated = encryption(keys.path(), "rotated", &["two", "one"]);
+    let expired = encryption(keys.path(), "expired", &["two"]);
     let cluster = Cluster::start_with(|builder| builder.encryption_config(&right)).await;
     shop(&cluster);
     let site = Site::directory(&cluster);
@@ -169,7 +171,8 @@ async fn encryption_at_rest_needs_its_configuration() {
     passes(&site, &id, &["--encryption-config", right.to_str().unwrap()]);
     assert!(verified(&site, &id));
     finds(&site, &id, &[], 1, &[("encryption-config-missing", None)]);
-    finds(&site, &id, &["--encryption-config", wrong.to_str().unwrap()], 1, &[("encryption-config-wrong", None)]);
+    passes(&site, &id, &["--encryption-config", rotated.to_str().unwrap()]);
+    finds(&site, &id, &["--encryption-config", expired.to_str().unwrap()], 1, &[("encryption-config-wrong", None)]);
     site.expect(6, &["drill", "run", &id, "-i", "recovery.key", "--encryption-config", "/nonexistent"]);
     let nonsense = keys.path().join("nonsense.json");
     std::fs::write(&nonsense, "{}").unwrap();

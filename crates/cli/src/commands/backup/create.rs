@@ -116,6 +116,7 @@ fn request(config: &Config, arguments: &CreateArgs) -> Result<Request> {
         recipients: Arc::new(keys::recipients(&config.encryption)?),
         signer: Arc::new(keys::signing_key(&config.signing)?),
         reason: Reason::Manual,
+        fence: None,
         tool: TOOL.to_owned(),
     })
 }

@@ -1,6 +1,7 @@
 //! Forms that several results share.
 
-use lifeboat_model::{Gap, IndexEntry, Part};
+use jiff::Timestamp;
+use lifeboat_model::{Gap, Hold, IndexEntry, Part};
 use lifeboat_recovery::Selection;
 use serde::Serialize;
 
@@ -32,6 +33,19 @@ pub(super) struct GapForm {
 impl From<&Gap> for GapForm {
     fn from(gap: &Gap) -> Self {
         Self { resource: gap.resource.clone(), reason: gap.reason.clone() }
+    }
+}
+
+/// A hold of a backup.
+#[derive(Debug, Serialize)]
+pub(super) struct HoldForm {
+    pub(super) since: Timestamp,
+    pub(super) reason: Option<String>,
+}
+
+impl From<&Hold> for HoldForm {
+    fn from(hold: &Hold) -> Self {
+        Self { since: hold.since, reason: hold.reason.clone() }
     }
 }
 

@@ -1,12 +1,14 @@
 //! `backup list`.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use lifeboat_model::{BackupState, EtcdRecord, ResourcesRecord};
-use lifeboat_recovery::{Entry, Listing, chain};
+use lifeboat_model::{BackupId, BackupState, EtcdRecord, Hold, ResourcesRecord};
+use lifeboat_recovery::{Entry, Listing, chain, retention};
 use serde::Serialize;
 
+use super::forms::HoldForm;
 use crate::app::{App, block_on, unless_cancelled};
 use crate::args::ListArgs;
 use crate::error::Result;
@@ -37,6 +39,8 @@ struct BackupForm {
     stored_bytes: u64,
     /// Whether a drill has proved that it restores.
     verified: bool,
+    /// Since when and why it is held, if it is.
+    held: Option<HoldForm>,
     #[serde(skip)]
     contents: &'static str,
 }
@@ -47,8 +51,8 @@ struct ProblemForm {
     message: String,
 }
 
-impl From<&Entry> for BackupForm {
-    fn from(Entry { manifest, verified, .. }: &Entry) -> Self {
+impl BackupForm {
+    fn new(Entry { manifest, verified, .. }: &Entry, hold: Option<&Hold>) -> Self {
         let has_etcd = matches!(manifest.etcd, EtcdRecord::Captured { .. });
         let has_objects = matches!(manifest.resources, ResourcesRecord::Captured { .. });
         Self {
@@ -58,6 +62,7 @@ impl From<&Entry> for BackupForm {
             sequence: manifest.sequence,
             stored_bytes: manifest.stored_bytes(),
             verified: *verified,
+            held: hold.map(HoldForm::from),
             contents: match (has_etcd, has_objects) {
                 (true, true) => "etcd, objects",
                 (true, false) => "etcd",
@@ -72,18 +77,20 @@ impl Report for Listed {
         if self.backups.is_empty() && self.problems.is_empty() && self.incomplete.as_ref().is_none_or(Vec::is_empty) {
             return format!("no backups of cluster '{}'\n", self.cluster);
         }
-        let mut table = Table::new(["BACKUP", "STATE", "STARTED", "NUMBER", "CONTENTS", "STORED", "VERIFIED"]);
+        let mut table = Table::new(["BACKUP", "STATE", "STARTED", "NUMBER", "CONTENTS", "STORED", "VERIFIED", "HELD"]);
         for backup in &self.backups {
             let started = moment(view.now, backup.started_at);
             let verified = if backup.verified { "yes" } else { "" };
+            let held = if backup.held.is_some() { "yes" } else { "" };
             let (state, number) = (backup.state.to_string(), backup.sequence.to_string());
-            table.row([&backup.id, &state, &started, &number, backup.contents, &bytes(backup.stored_bytes), verified]);
+            let stored = bytes(backup.stored_bytes);
+            table.row([&backup.id, &state, &started, &number, backup.contents, &stored, verified, held]);
         }
         for problem in &self.problems {
-            table.row([&problem.id, "Untrusted", "", "", "", "", ""]);
+            table.row([&problem.id, "Untrusted", "", "", "", "", "", ""]);
         }
         for id in self.incomplete.iter().flatten() {
-            table.row([id, "Incomplete", "", "", "", "", ""]);
+            table.row([id, "Incomplete", "", "", "", "", "", ""]);
         }
         let mut text = table.to_string();
         for ProblemForm { id, message } in &self.problems {
@@ -94,7 +101,7 @@ impl Report for Listed {
 }
 
 impl Listed {
-    fn new(cluster: String, listing: &Listing, with_incomplete: bool) -> Self {
+    fn new(cluster: String, listing: &Listing, holds: &BTreeMap<BackupId, Hold>, with_incomplete: bool) -> Self {
         let problem = |problem: &lifeboat_recovery::Problem| ProblemForm {
             id: problem.id.to_string(),
             message: chain(&problem.error),
@@ -102,7 +109,7 @@ impl Listed {
         Self {
             schema: "lifeboat.dev/backup-list/v1",
             cluster,
-            backups: listing.backups.iter().map(BackupForm::from).collect(),
+            backups: listing.backups.iter().map(|e| BackupForm::new(e, holds.get(&e.manifest.id))).collect(),
             problems: listing.problems.iter().map(problem).collect(),
             incomplete: with_incomplete.then(|| listing.incomplete.iter().map(ToString::to_string).collect()),
         }
@@ -110,14 +117,15 @@ impl Listed {
 }
 
 pub(crate) fn run(app: &App, arguments: &ListArgs) -> Result<ExitCode> {
-    let (cluster, listing) = block_on(async |cancel| {
+    let (cluster, listing, holds) = block_on(async |cancel| {
         let listed = async {
             let catalog = sources::catalog(app, cancel.clone()).await?;
             let listing = catalog.list().await?;
-            Ok((catalog.context().cluster.to_string(), listing))
+            let holds = retention::holds(catalog.context()).await?;
+            Ok((catalog.context().cluster.to_string(), listing, holds))
         };
         unless_cancelled(&cancel, listed).await
     })?;
-    app.output.print(&Listed::new(cluster, &listing, arguments.incomplete))?;
+    app.output.print(&Listed::new(cluster, &listing, &holds, arguments.incomplete))?;
     Ok(if listing.problems.is_empty() { ExitCode::Done } else { ExitCode::Integrity })
 }

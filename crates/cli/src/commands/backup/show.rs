@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lifeboat_model::{
-    BackupState, Coverage, EtcdRecord, Manifest, Previous, Reason, RequiredForRestore, ResourceCoverage,
+    BackupState, Coverage, EtcdRecord, Hold, Manifest, Previous, Reason, RequiredForRestore, ResourceCoverage,
     ResourcesRecord,
 };
-use lifeboat_recovery::OpenBackup;
+use lifeboat_recovery::{OpenBackup, retention};
 use serde::Serialize;
 
-use super::forms::{GapForm, PartForm};
+use super::forms::{GapForm, HoldForm, PartForm};
 use crate::app::{App, block_on, unless_cancelled};
 use crate::args::ShowArgs;
 use crate::error::Result;
@@ -39,6 +39,8 @@ struct Shown {
     parts: Vec<PartForm>,
     recipients: Vec<String>,
     required_for_restore: RequiredForRestore,
+    /// Since when and why it is held, if it is.
+    held: Option<HoldForm>,
     /// What it covers: sealed, and therefore only where an identity was given.
     coverage: Option<CoverageForm>,
 }
@@ -92,7 +94,7 @@ impl From<&Coverage> for CoverageForm {
 }
 
 impl Shown {
-    fn new(manifest: &Manifest, coverage: Option<&Coverage>) -> Self {
+    fn new(manifest: &Manifest, hold: Option<&Hold>, coverage: Option<&Coverage>) -> Self {
         Self {
             schema: "lifeboat.dev/backup-show/v1",
             id: manifest.id.to_string(),
@@ -111,6 +113,7 @@ impl Shown {
             parts: manifest.parts.iter().map(PartForm::from).collect(),
             recipients: manifest.recipients.clone(),
             required_for_restore: manifest.required_for_restore.clone(),
+            held: hold.map(HoldForm::from),
             coverage: coverage.map(CoverageForm::from),
         }
     }
@@ -150,6 +153,10 @@ impl Shown {
             ("objects", objects),
         ];
         facts.extend(self.recipients.iter().map(|recipient| ("opened by", recipient.clone())));
+        if let Some(hold) = &self.held {
+            let reason = hold.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+            facts.push(("held", format!("since {}{reason}", moment(now, hold.since))));
+        }
         if self.required_for_restore.pki {
             facts.push(("needed besides", "the cluster's certificate authorities and keys".to_owned()));
         }
@@ -207,9 +214,11 @@ pub(crate) fn run(app: &App, arguments: &ShowArgs) -> Result<ExitCode> {
     let shown = block_on(async |cancel| {
         let shown = async {
             let backup = sources::backup(app, &arguments.backup, cancel.clone()).await?;
-            let Some(identities) = identities else { return Ok(Shown::new(backup.manifest(), None)) };
+            let hold = retention::hold_of(&backup).await?;
+            let hold = hold.as_ref();
+            let Some(identities) = identities else { return Ok(Shown::new(backup.manifest(), hold, None)) };
             let open = OpenBackup::open(backup, Arc::new(identities)).await?;
-            Ok(Shown::new(open.backup().manifest(), Some(open.coverage())))
+            Ok(Shown::new(open.backup().manifest(), hold, Some(open.coverage())))
         };
         unless_cancelled(&cancel, shown).await
     })?;

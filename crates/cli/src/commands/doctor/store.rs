@@ -2,14 +2,16 @@
 
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use lifeboat_model::{BackupId, Config, Digest};
+use lifeboat_model::{BackupId, Config, Digest, RetentionPolicy};
 use lifeboat_recovery::Clock as _;
 use lifeboat_store::{
-    Capabilities, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, StoreError, Versioning, body, digest,
+    Capabilities, Expiry, Key, KeyError, ObjectLock, Prefix, RetentionPeriod, Store, StoreError, Versioning, body,
+    digest,
 };
 
 use super::{Check, clock};
 use crate::error::{Error, Result};
+use crate::output::printable;
 use crate::sources::{self, System};
 
 /// An upload that is older than this is not being worked on any more.
@@ -24,19 +26,19 @@ pub(super) async fn check(config: &Config) -> Vec<Check> {
     };
     let name = format!("store {}", store.location());
     let checks = match config.cluster.name.as_str().parse::<Prefix>() {
-        Ok(folder) => check_folder(store.as_ref(), &name, &folder).await,
+        Ok(folder) => check_folder(store.as_ref(), &name, &folder, config).await,
         Err(error) => vec![Check::error(&name, unusable(&error))],
     };
     store.close().await;
     checks
 }
 
-async fn check_folder(store: &dyn Store, name: &str, folder: &Prefix) -> Vec<Check> {
+async fn check_folder(store: &dyn Store, name: &str, folder: &Prefix, config: &Config) -> Vec<Check> {
     let mut checks = match write_and_read(store, folder).await {
         Ok(check) => vec![Check { name: name.to_owned(), ..check }],
         Err(error) => return vec![Check::error(name, error)],
     };
-    checks.extend(capabilities(store, folder).await);
+    checks.extend(capabilities(store, folder, config).await);
     checks.push(unfinished(store, folder).await);
     checks
 }
@@ -71,7 +73,7 @@ async fn write_and_read(store: &dyn Store, folder: &Prefix) -> Result<Check> {
     })
 }
 
-async fn capabilities(store: &dyn Store, folder: &Prefix) -> Vec<Check> {
+async fn capabilities(store: &dyn Store, folder: &Prefix, config: &Config) -> Vec<Check> {
     let found = async {
         let key = probe(folder)?;
         Ok::<_, Error>(store.capabilities(&key, Timestamp::now()).await?)
@@ -79,7 +81,9 @@ async fn capabilities(store: &dyn Store, folder: &Prefix) -> Vec<Check> {
     match found.await {
         Err(error) => vec![Check::error("store capabilities", error)],
         Ok(found) => {
-            let mut checks = vec![conditional_writes(&found), object_lock(&found), versioning(&found)];
+            let lock = object_lock(&found, config.store.object_lock.is_some());
+            let mut checks = vec![conditional_writes(&found), lock, versioning(&found)];
+            checks.push(lifecycle(&found, &config.retention));
             checks.extend(found.clock_skew.map(|ahead| clock("clock of the store", ahead)));
             checks
         }
@@ -95,9 +99,18 @@ fn conditional_writes(found: &Capabilities) -> Check {
     Check::fail(NAME, "not honoured: a key that is there was overwritten", remedy)
 }
 
-fn object_lock(found: &Capabilities) -> Check {
+fn object_lock(found: &Capabilities, wanted: bool) -> Check {
     const NAME: &str = "object lock";
     let remedy = "a bucket made with object lock keeps backups from whoever steals these credentials";
+    let proven = matches!(&found.object_lock, ObjectLock::Enabled { proven, .. } if *proven != Some(false));
+    if wanted && !proven {
+        let remedy = "make a bucket with object lock, or take store.objectLock out of the configuration";
+        return Check::fail(
+            NAME,
+            "store.objectLock asks for locks, and this store does not hold: no backup can be written",
+            remedy,
+        );
+    }
     match &found.object_lock {
         ObjectLock::Enabled { default, proven } => {
             let default = default.as_ref().map_or("no default retention".to_owned(), |default| {
@@ -132,6 +145,37 @@ fn versioning(found: &Capabilities) -> Check {
     }
 }
 
+/// What the bucket removes by itself, which knows nothing of the last good backup.
+fn lifecycle(found: &Capabilities, policy: &RetentionPolicy) -> Check {
+    const NAME: &str = "lifecycle";
+    let Some(rules) = &found.lifecycle else {
+        return Check::ok(NAME, "the store does not tell of any rules that remove objects");
+    };
+    let removing = rules.iter().find_map(|rule| Some((rule, rule.expires?)));
+    if let Some((rule, expires)) = removing {
+        let when = match expires {
+            Expiry::Days(days) => format!("{days} days after it was written"),
+            Expiry::On(date) => format!("on {date}"),
+        };
+        let found = format!("rule '{}' removes everything {when}, the last good backup too", printable(&rule.id));
+        return Check::fail(NAME, found, "end that rule for this prefix: `backup prune` removes what may go");
+    }
+    if let Some(days) = rules.iter().filter_map(|rule| rule.abort_days).min().filter(|days| *days < 1) {
+        let remedy = "give uploads a day at least: a backup may take as long";
+        return Check::warn(NAME, format!("unfinished uploads are removed after {days} days"), remedy);
+    }
+    let ended = rules.iter().filter_map(|rule| rule.noncurrent_days).min();
+    match (found.versioning, ended) {
+        (Versioning::Enabled | Versioning::Suspended, None) if !policy.purge_versions => Check::warn(
+            NAME,
+            "no rule ends old versions: what is removed takes space for ever",
+            "add a rule NoncurrentVersionExpiration, or set retention.purgeVersions",
+        ),
+        (_, Some(days)) => Check::ok(NAME, format!("old versions end after {days} days, and no rule removes backups")),
+        (_, None) => Check::ok(NAME, "no rule removes backups"),
+    }
+}
+
 async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
     const NAME: &str = "unfinished uploads";
     let all: Vec<_> = match store.incomplete_uploads(folder).try_collect().await {
@@ -149,4 +193,47 @@ async fn unfinished(store: &dyn Store, folder: &Prefix) -> Check {
     }
     let remedy = "they cost space and are never used: a lifecycle rule of the bucket can abort them after a day";
     Check::warn(NAME, format!("{abandoned} of {} are older than a day", all.len()), remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_store::LifecycleRule;
+
+    use super::*;
+
+    /// What is found, by the rules of the bucket.
+    fn found(versioning: Versioning, rules: Option<Vec<LifecycleRule>>, policy: &RetentionPolicy) -> Check {
+        let capabilities = Capabilities {
+            conditional_writes: true,
+            object_lock: ObjectLock::Disabled,
+            versioning,
+            lifecycle: rules,
+            clock_skew: None,
+        };
+        lifecycle(&capabilities, policy)
+    }
+
+    #[test]
+    fn rules_that_remove_backups_are_named() {
+        let policy = RetentionPolicy::default();
+        let rule = |id: &str| LifecycleRule { id: id.to_owned(), ..LifecycleRule::default() };
+        let expiring = LifecycleRule { expires: Some(Expiry::Days(30)), ..rule("monthly") };
+        let check = found(Versioning::Disabled, Some(vec![rule("other"), expiring]), &policy);
+        let text = format!("{check:?}");
+        assert!(text.contains("'monthly' removes everything 30 days after"), "{text}");
+        let noncurrent = LifecycleRule { noncurrent_days: Some(7), ..rule("old") };
+        let fine = [
+            found(Versioning::Disabled, Some(Vec::new()), &policy),
+            found(Versioning::Enabled, Some(vec![noncurrent]), &policy),
+            found(Versioning::Enabled, None, &policy),
+            found(Versioning::Enabled, Some(Vec::new()), &RetentionPolicy { purge_versions: true, ..policy.clone() }),
+        ];
+        for check in fine {
+            assert!(!format!("{check:?}").contains("NoncurrentVersionExpiration"), "{check:?}");
+        }
+        let endless = format!("{:?}", found(Versioning::Enabled, Some(Vec::new()), &policy));
+        assert!(endless.contains("NoncurrentVersionExpiration"), "{endless}");
+        let hasty = LifecycleRule { abort_days: Some(0), ..rule("abort") };
+        assert!(format!("{:?}", found(Versioning::Disabled, Some(vec![hasty]), &policy)).contains("a day at least"));
+    }
 }

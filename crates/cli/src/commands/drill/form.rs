@@ -110,6 +110,7 @@ impl DrillForm {
         match (self.passed, self.restores, self.tier) {
             (true, _, 0) => "passed: what is stored is what was captured",
             (true, _, 1) => "passed: etcd restores",
+            (true, _, 3) if self.target == "kind-etcd" => "passed: its etcd restores into another cluster",
             (true, _, 3) => "passed: its objects restore into another cluster",
             (true, ..) => "passed: it restores",
             (false, true, _) => "it restores, and missed a target",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::app::App;
 
 /// The folders, in the order of preference.
-pub(super) fn folders(app: &App, given: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn folders(app: &App, given: &[PathBuf]) -> Vec<PathBuf> {
     let environment = &app.environment;
     let home = |variable: &str, below: &str| {
         let set = environment.get(variable).map(PathBuf::from);

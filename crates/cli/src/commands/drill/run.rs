@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use lifeboat_model::{Config, DrillCheckSpec, DrillChecks, DrillTargets, Tier, parse_yaml};
 use lifeboat_recovery::Catalog;
-use lifeboat_recovery::drill::{ContextOptions, Drilled, KindOptions, Request, Target, run as drill};
+use lifeboat_recovery::drill::{ContextOptions, Drilled, KindOptions, Request, Target, Way, run as drill};
 
 use super::form::{DrillForm, exit_code};
 use super::{html, junit, metrics, programs};
 use crate::app::{App, block_on};
-use crate::args::{DrillFiles, DrillRunArgs, TargetArg};
+use crate::args::{DrillFiles, DrillRunArgs, TargetArg, WayArg};
 use crate::commands::version::TOOL;
 use crate::error::{Error, Result};
 use crate::exit::ExitCode;
@@ -90,6 +90,11 @@ fn request(app: &App, config: &Config, arguments: &DrillRunArgs) -> Result<Reque
 }
 
 fn target(app: &App, arguments: &DrillRunArgs) -> Result<Target> {
+    if arguments.by == WayArg::Etcd && arguments.target != TargetArg::Kind {
+        return Err(Error::Usage(
+            "--by etcd goes with --target kind: only there is a node of the drill's own".to_owned(),
+        ));
+    }
     Ok(match &arguments.target {
         TargetArg::Local => Target::Local,
         TargetArg::Kind => Target::Kind(KindOptions {
@@ -97,6 +102,10 @@ fn target(app: &App, arguments: &DrillRunArgs) -> Result<Target> {
             image: arguments.kind_image.clone(),
             config: arguments.kind_config.as_deref().map(absolute).transpose()?,
             environment: environment(app),
+            way: match arguments.by {
+                WayArg::Objects => Way::Objects,
+                WayArg::Etcd => Way::Etcd,
+            },
         }),
         TargetArg::Context(context) => {
             Target::Context(ContextOptions { kubeconfig: None, context: context.clone(), occupied: arguments.occupied })

@@ -99,7 +99,7 @@ async fn restore(
         Asked::Saved(plan) => *plan,
         Asked::New(request) => {
             let track = Track::default();
-            let made = plan(&open, cluster.clone(), &request, arguments.concurrency, &track);
+            let made = plan(&open, cluster.clone(), &request, arguments.concurrency.unwrap_or_default(), &track);
             let made = progress::count(&app.bars, "planning", &track, None, made);
             unless_cancelled(&cancel, Box::pin(async { Ok(made.await?) })).await?
         }
@@ -193,7 +193,7 @@ fn options(arguments: &RestoreObjectsArgs, journal: PathBuf) -> Options {
         std::process::id(),
         sources::System.random() & 0xffff_ffff
     );
-    Options { journal, concurrency: arguments.concurrency, holder }
+    Options { journal, concurrency: arguments.concurrency.unwrap_or_default(), holder }
 }
 
 /// Asks whether to go ahead, and by name about each namespace in which something is deleted.

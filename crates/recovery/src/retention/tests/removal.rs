@@ -2,150 +2,22 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::{FutureExt as _, TryStreamExt as _};
-use jiff::Timestamp;
-use lifeboat_archive::{SigningKey, TrustedKeys};
-use lifeboat_model::{
-    BackupId, BackupState, Digest, EtcdRecord, Manifest, Part, PartName, Reason as Why, RequiredForRestore,
-    ResourcesRecord, RetentionPolicy,
-};
-use lifeboat_store::{Fault, FaultyStore, MemoryStore, Operation, Prefix, Store, StoreError, body, digest};
-use tokio_util::sync::CancellationToken;
+use futures::FutureExt as _;
+use jiff::SignedDuration;
+use lifeboat_archive::SigningKey;
+use lifeboat_model::{BackupId, LockMode, ObjectLock, RetentionPolicy};
+use lifeboat_store::{Fault, FaultyStore, Operation, RetainedStore, Store, StoreError, body};
 
-use crate::retention::{Outcome, Prune, perform, survey};
-use crate::{Catalog, Clock, Context, layout, trust};
+use crate::retention::{Lock, Outcome, Prune, Reason, extend_held, hold, holds, perform, release, survey};
+use crate::scene::{START, Scene};
+use crate::{BackupRef, layout, trust};
 
 const DAY: i64 = 86_400;
-const START: i64 = 1_790_000_000;
-
-/// The clock of the store, and the one of the program, which may be off.
-#[derive(Debug, Clone)]
-struct Clocks {
-    store: Arc<AtomicI64>,
-    off: i64,
-}
-
-impl Clocks {
-    fn of_store(&self) -> Timestamp {
-        Timestamp::from_second(self.store.load(Ordering::Relaxed)).unwrap()
-    }
-}
-
-impl Clock for Clocks {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(self.store.load(Ordering::Relaxed) + self.off).unwrap()
-    }
-
-    fn random(&self) -> u64 {
-        0
-    }
-}
-
-struct Scene {
-    store: Arc<MemoryStore>,
-    clocks: Clocks,
-    signer: SigningKey,
-}
 
 impl Scene {
-    fn new() -> Self {
-        let clocks = Clocks { store: Arc::new(AtomicI64::new(START)), off: 0 };
-        let of_store = clocks.clone();
-        let store = Arc::new(MemoryStore::new(Arc::new(move || of_store.of_store())));
-        Self { store, clocks, signer: SigningKey::generate().unwrap() }
-    }
-
-    fn catalog(&self, store: impl Store + 'static) -> impl Future<Output = crate::Result<Catalog>> {
-        let trusted = Arc::new(TrustedKeys::new(vec![self.signer.public_key().unwrap()]));
-        Catalog::open(Context {
-            store: Arc::new(store),
-            cluster: "prod".parse().unwrap(),
-            trusted,
-            clock: Arc::new(self.clocks.clone()),
-            cancel: CancellationToken::new(),
-        })
-    }
-
-    fn wait(&self, seconds: i64) {
-        self.clocks.store.fetch_add(seconds, Ordering::Relaxed);
-    }
-
-    /// The parts of a backup that is begun now.
-    async fn parts(&self, number: u64) -> Manifest {
-        let now = self.clocks.of_store();
-        let id = BackupId::new(now, number);
-        let mut parts = Vec::new();
-        for name in [PartName::RESOURCES, PartName::INDEX, PartName::COVERAGE] {
-            let bytes = format!("{id} {name}").into_bytes();
-            let sha256 = Digest::of(&bytes);
-            let length = bytes.len() as u64;
-            self.store
-                .put_once(&layout::part(&"prod".parse().unwrap(), &id, &name).unwrap(), body(bytes))
-                .await
-                .unwrap();
-            parts.push(Part {
-                name,
-                plain_bytes: length,
-                plain_sha256: sha256,
-                stored_bytes: length,
-                stored_sha256: sha256,
-            });
-        }
-        Manifest {
-            format: "1.0".to_owned(),
-            tool: "tests".to_owned(),
-            id,
-            cluster_id: "uid".to_owned(),
-            cluster: "prod".parse().unwrap(),
-            sequence: number,
-            previous: None,
-            started: now,
-            finished: now,
-            reason: Why::Manual,
-            state: BackupState::Complete,
-            kubernetes_version: None,
-            etcd: EtcdRecord::Absent { reason: "a test".to_owned() },
-            resources: ResourcesRecord::Captured { from_resource_version: 1, to_resource_version: 2 },
-            parts,
-            recipients: Vec::new(),
-            canonical_version: 1,
-            required_for_restore: RequiredForRestore { encryption_configuration: false, pki: false },
-        }
-    }
-
-    async fn commit(&self, manifest: &Manifest) -> crate::Result<()> {
-        let key = layout::manifest(&manifest.cluster, &manifest.id).unwrap();
-        trust::put_signed(self.store.as_ref(), &self.signer, &key, manifest).await
-    }
-
-    async fn backup(&self, number: u64) -> BackupId {
-        let manifest = self.parts(number).await;
-        self.commit(&manifest).await.unwrap();
-        manifest.id
-    }
-
-    async fn keys(&self) -> BTreeSet<String> {
-        let whole: Prefix = "prod".parse().unwrap();
-        self.store.list(&whole).map_ok(|listed| listed.key.to_string()).try_collect().await.unwrap()
-    }
-
-    /// The ids that are listed; every part of each must be there and right.
-    async fn listed(&self) -> BTreeSet<BackupId> {
-        let listing = self.catalog(Arc::clone(&self.store)).await.unwrap().list().await.unwrap();
-        assert!(listing.problems.is_empty(), "{:?}", listing.problems);
-        for entry in &listing.backups {
-            for part in &entry.manifest.parts {
-                let key = layout::part(&entry.manifest.cluster, &entry.manifest.id, &part.name).unwrap();
-                let stored = digest(self.store.as_ref(), &key).await.unwrap_or_else(|e| panic!("listed: {e}"));
-                assert_eq!(stored, (part.stored_bytes, part.stored_sha256));
-            }
-        }
-        listing.backups.into_iter().map(|entry| entry.manifest.id).collect()
-    }
-
     async fn prune(&self, store: impl Store + 'static, policy: &RetentionPolicy) -> crate::Result<Outcome> {
         let catalog = self.catalog(store).await?;
         let shown = survey(&catalog, policy).await?;
@@ -180,22 +52,28 @@ async fn six(apart: i64) -> (Scene, Vec<BackupId>) {
     (scene, ids)
 }
 
+/// Whether the backups are days old or of this hour, each prune ends what another one began.
 #[tokio::test]
 async fn killed_at_every_call() {
-    let policy = keep_last(2);
-    let (whole, ids) = six(DAY).await;
-    let outcome = whole.prune(Arc::clone(&whole.store), &policy).await.unwrap();
-    assert_eq!((outcome.removed.len(), outcome.cleared.len(), outcome.failed.len()), (4, 1, 0));
+    // The one that was never finished goes with its age only.
+    killed(DAY, &keep_last(2), 10).await;
+    killed(60, &keep_last(2), 10 + 3).await;
+}
+
+async fn killed(apart: i64, policy: &RetentionPolicy, left: usize) {
+    let (whole, ids) = six(apart).await;
+    let outcome = whole.prune(Arc::clone(&whole.store), policy).await.unwrap();
+    assert_eq!((outcome.removed.len(), outcome.failed.len()), (4, 0));
     let wanted: BTreeSet<BackupId> = ids[4..].iter().cloned().collect();
     assert_eq!(whole.listed().await, wanted);
     let clean = whole.keys().await;
-    assert_eq!(clean.len(), 10, "{clean:?}");
+    assert_eq!(clean.len(), left, "{clean:?}");
 
     let (mut last, mut seen) = (0, BTreeSet::new());
     // The call that is the last one is done and not heard of, or not done.
     for heard in [true, false] {
         for deadly in 1.. {
-            let (scene, _) = six(DAY).await;
+            let (scene, _) = six(apart).await;
             let calls = Arc::new(AtomicU64::new(0));
             let counter = Arc::clone(&calls);
             let store = FaultyStore::new(Arc::clone(&scene.store), move |_| {
@@ -206,11 +84,11 @@ async fn killed_at_every_call() {
                     _ => None,
                 }
             });
-            let killed = scene.prune(store, &policy).await;
+            let killed = scene.prune(store, policy).await;
             let listed = scene.listed().await;
             assert!(wanted.is_subset(&listed), "killed at call {deadly}");
             seen.insert(listed.len());
-            let again = scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+            let again = scene.prune(Arc::clone(&scene.store), policy).await.unwrap();
             assert!(again.failed.is_empty(), "killed at call {deadly}: {:?}", again.failed);
             assert_eq!(scene.keys().await, clean, "killed at call {deadly}");
             if calls.load(Ordering::Relaxed) <= deadly && killed.is_ok_and(|outcome| outcome.failed.is_empty()) {
@@ -221,6 +99,200 @@ async fn killed_at_every_call() {
     }
     assert!(last > 40, "only {last} calls");
     assert_eq!(seen, (2..=6).collect(), "removals were broken off at every stage");
+}
+
+/// The bytes wait; until then all that is needed to bring a backup back is there.
+#[tokio::test]
+async fn what_is_removed_goes_later() {
+    let (scene, ids) = six(60).await;
+    let policy = RetentionPolicy { remove_after: Some("2d".parse().unwrap()), ..keep_last(2) };
+    let before = scene.keys().await;
+    let outcome = scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+    assert_eq!(outcome.removed.len(), 4);
+    assert_eq!(scene.listed().await, ids[4..].iter().cloned().collect());
+    assert_eq!(scene.keys().await.len(), before.len(), "a copy for each manifest");
+    let prune = scene.survey(&policy).await;
+    assert_eq!((prune.awaiting.len(), prune.is_empty()), (4, true));
+    assert!(prune.awaiting.iter().all(|waiting| waiting.bytes > 0));
+
+    // One is brought back: it is as it was, and is removed again with all of its time.
+    let (prod, back) = ("prod".parse().unwrap(), &ids[3]);
+    let aside = layout::removed(&prod, back).unwrap().key(layout::MANIFEST).unwrap();
+    let manifest = trust::read_small(scene.store.as_ref(), &aside).await.unwrap();
+    scene.store.put_once(&layout::manifest(&prod, back).unwrap(), body(manifest)).await.unwrap();
+    assert!(scene.listed().await.contains(back));
+    scene.wait(DAY + DAY / 2);
+    let newer = scene.backup(7).await;
+    let outcome =
+        scene.prune(Arc::clone(&scene.store), &RetentionPolicy { keep_last: 3, ..policy.clone() }).await.unwrap();
+    assert_eq!((outcome.removed.len(), outcome.cleared.len()), (1, 1), "what was never finished is old now");
+    assert!(scene.listed().await.contains(back), "the store has its manifest from when it was brought back");
+    scene.wait(DAY);
+    let newest = scene.backup(8).await;
+    let outcome = scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+    assert_eq!(scene.listed().await, BTreeSet::from([newer, newest]));
+    assert_eq!((outcome.removed.len(), outcome.cleared.len()), (2, 3));
+    let prune = scene.survey(&policy).await;
+    assert_eq!(prune.awaiting.len(), 3, "{:?}", prune.awaiting);
+    scene.wait(2 * DAY + 60);
+    scene.backup(9).await;
+    let outcome = scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+    assert_eq!((outcome.removed.len(), outcome.cleared.len()), (1, 3));
+}
+
+/// Broken off at any call, what waits is neither listed nor lost, and goes in the end.
+#[tokio::test]
+async fn killed_while_bytes_wait() {
+    let policy = RetentionPolicy { remove_after: Some("2h".parse().unwrap()), ..keep_last(2) };
+    for deadly in 1..80 {
+        let (scene, ids) = six(60).await;
+        let mut calls = 0;
+        let store = FaultyStore::new(Arc::clone(&scene.store), move |_| {
+            calls += 1;
+            (calls > deadly).then(dead)
+        });
+        let _ = scene.prune(store, &policy).await;
+        let listed = scene.listed().await;
+        scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+        assert_eq!(scene.survey(&policy).await.awaiting.len(), 4, "killed at call {deadly} with {listed:?}");
+        scene.wait(3 * 3_600);
+        scene.backup(7).await;
+        let outcome = scene.prune(Arc::clone(&scene.store), &policy).await.unwrap();
+        assert_eq!((outcome.removed.len(), outcome.cleared.len()), (1, 4), "killed at call {deadly}");
+        assert!(scene.listed().await.contains(&ids[5]));
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_stays() {
+    let scene = Scene::locking();
+    let mut ids = Vec::new();
+    for number in 1..=6 {
+        ids.push(scene.backup(number).await);
+        scene.wait(DAY);
+    }
+    let catalog = scene.catalog(Arc::clone(&scene.store)).await.unwrap();
+    let wanted = |id: &BackupId| BackupRef::Id(id.to_string());
+    let backup = catalog.get(&wanted(&ids[1])).await.unwrap();
+    let held = hold(&backup, Some("case 7".to_owned())).await.unwrap();
+    assert_eq!((held.legal_hold, held.hold.unwrap().reason.as_deref()), (Ok(5), Some("case 7")));
+    let again = hold(&backup, Some("another".to_owned())).await.unwrap();
+    assert_eq!(again.hold.unwrap().reason.as_deref(), Some("case 7"), "the first reason stays");
+    assert!(hold(&backup, Some("x".repeat(501))).await.is_err());
+
+    let outcome = scene.prune(Arc::clone(&scene.store), &keep_last(2)).await.unwrap();
+    assert_eq!((outcome.removed.len(), outcome.failed.len()), (3, 0));
+    let verdicts = scene.survey(&keep_last(2)).await.verdicts;
+    let held = verdicts.iter().find(|verdict| verdict.backup.id == ids[1]).unwrap();
+    assert_eq!(held.reasons, [Reason::Locked(Lock::Held(Some("case 7".to_owned())))]);
+    // Somebody takes the note away: what the store itself holds stays all the same.
+    let note = layout::hold(&"prod".parse().unwrap(), &ids[1]).unwrap();
+    scene.store.delete(&note).await.unwrap();
+    let verdicts = scene.survey(&keep_last(2)).await.verdicts;
+    let held = verdicts.iter().find(|verdict| verdict.backup.id == ids[1]).unwrap();
+    assert_eq!(held.reasons, [Reason::Locked(Lock::LegalHold)]);
+
+    let released = release(&catalog, &wanted(&ids[1])).await.unwrap();
+    assert_eq!((released.legal_hold, released.hold), (Ok(5), None));
+
+    // Somebody takes away the manifest of a held one: what is left of it stays as well.
+    let manifest = layout::manifest(&"prod".parse().unwrap(), &ids[5]).unwrap();
+    let lost = catalog.get(&wanted(&ids[5])).await.unwrap();
+    scene.store.put_once(&layout::hold(&"prod".parse().unwrap(), &ids[5]).unwrap(), body("{}")).await.unwrap();
+    let bytes = trust::read_small(scene.store.as_ref(), &manifest).await.unwrap();
+    scene.store.delete(&manifest).await.unwrap();
+    scene.wait(9 * DAY);
+    scene.backup(7).await;
+    let prune = scene.survey(&RetentionPolicy::default()).await;
+    assert!(prune.is_empty() && prune.leftovers.len() == 1, "{prune:?}");
+    scene.store.put_once(&manifest, body(bytes)).await.unwrap();
+    assert_eq!(release(&catalog, &wanted(&ids[5])).await.unwrap().backup, lost.manifest().id);
+    scene.prune(Arc::clone(&scene.store), &keep_last(2)).await.unwrap();
+    assert!(!scene.listed().await.contains(&ids[1]));
+    assert!(matches!(release(&catalog, &wanted(&ids[1])).await, Err(crate::Error::NoBackup { .. })));
+}
+
+/// Where the store has no legal hold the note alone keeps a backup, also one that cannot be read.
+#[tokio::test]
+async fn a_note_holds() {
+    let (scene, ids) = six(DAY).await;
+    let catalog = scene.catalog(Arc::clone(&scene.store)).await.unwrap();
+    let backup = catalog.get(&BackupRef::Id(ids[0].to_string())).await.unwrap();
+    let held = hold(&backup, None).await.unwrap();
+    assert!(held.legal_hold.is_err(), "{held:?}");
+    let prod = "prod".parse().unwrap();
+    scene.store.put_once(&layout::hold(&prod, &ids[1]).unwrap(), body("{damaged")).await.unwrap();
+    // One comes in the very moment of the removal.
+    let (meanwhile, late) = (Arc::clone(&scene.store), layout::hold(&prod, &ids[2]).unwrap());
+    let store = FaultyStore::new(Arc::clone(&scene.store), move |call| {
+        if call.operation == Operation::PutOnce && call.path.contains("/removed/") {
+            let _ = meanwhile.put_once(&late, body("{}")).now_or_never().unwrap();
+        }
+        None
+    });
+    let outcome = scene.prune(store, &keep_last(2)).await.unwrap();
+    assert_eq!(outcome.removed.len() + outcome.failed.len(), 2, "{outcome:?}");
+    let listed = scene.listed().await;
+    assert!(listed.contains(&ids[0]) && listed.contains(&ids[1]));
+    let held = holds(catalog.context()).await.unwrap();
+    assert!(held.contains_key(&ids[0]) && held[&ids[1]].reason.is_some());
+    let released = release(&catalog, &BackupRef::Id(ids[0].to_string())).await.unwrap();
+    assert!(released.hold.is_some());
+    scene.prune(Arc::clone(&scene.store), &keep_last(2)).await.unwrap();
+    assert!(!scene.listed().await.contains(&ids[0]));
+}
+
+#[tokio::test]
+async fn a_lock_counts_until_it_ends() {
+    let scene = Scene::locking();
+    let lock = ObjectLock { mode: LockMode::Compliance, retain: "3d".parse().unwrap() };
+    let of_store = scene.clocks.clone();
+    let retained =
+        Arc::new(RetainedStore::new(Arc::clone(&scene.store), lock.clone(), Arc::new(move || of_store.of_store())));
+    let mut ids = Vec::new();
+    for number in 1..=6 {
+        let manifest = scene.parts(number).await;
+        let key = layout::manifest(&manifest.cluster, &manifest.id).unwrap();
+        trust::put_signed(&retained, &scene.signer, &key, &manifest).await.unwrap();
+        ids.push(manifest.id);
+        scene.wait(DAY);
+    }
+    // The newest thing in the store is five days younger than the first: that is the time that counts.
+    let outcome = scene.prune(Arc::clone(&scene.store), &keep_last(1)).await.unwrap();
+    assert!(outcome.failed.is_empty(), "{outcome:?}");
+    assert_eq!(scene.listed().await, ids[3..].iter().cloned().collect());
+    let verdicts = scene.survey(&keep_last(1)).await.verdicts;
+    let ends = Lock::Until(ids[3].started().unwrap() + SignedDuration::from_hours(72));
+    assert_eq!(verdicts.last().unwrap().reasons, [Reason::Locked(ends)]);
+
+    // What is held is locked on and on, and nothing else.
+    let catalog = scene.catalog(Arc::clone(&scene.store)).await.unwrap();
+    let backup = catalog.get(&BackupRef::Id(ids[3].to_string())).await.unwrap();
+    hold(&backup, None).await.unwrap();
+    let extended = extend_held(catalog.context(), &lock).await.unwrap();
+    assert_eq!(extended, [ids[3].clone()]);
+    assert_eq!(extend_held(catalog.context(), &lock).await.unwrap(), [], "they have time enough");
+    let until = scene.clocks.of_store() + SignedDuration::from_hours(72);
+    for name in ["manifest.json", "manifest.json.minisig", "resources.tar.zst.age"] {
+        let key = format!("prod/backups/{}/{name}", ids[3]).parse().unwrap();
+        assert_eq!(scene.store.protection(&key).await.unwrap().retained_until, Some(until), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn claims_that_nobody_can_want_are_cleared() {
+    let (scene, _) = six(DAY).await;
+    let prod = "prod".parse().unwrap();
+    for number in [1, 2, 6, 7] {
+        scene.store.put_once(&layout::claim(&prod, number).unwrap(), body("{}")).await.unwrap();
+    }
+    let claims = async || scene.keys().await.into_iter().filter(|key| key.contains("/chain/")).count();
+    scene.prune(Arc::clone(&scene.store), &keep_last(5)).await.unwrap();
+    assert_eq!(claims().await, 4, "they are young");
+    scene.wait(2 * DAY);
+    scene.backup(7).await;
+    scene.prune(Arc::clone(&scene.store), &keep_last(5)).await.unwrap();
+    assert_eq!(claims().await, 1, "only that of the newest is left");
 }
 
 /// What was removed moments after it was taken is finished by the next prune at once.

@@ -23,6 +23,7 @@ use self::merge::merge;
 use super::field::{Applied, text};
 use super::mapping::PATCH_RULE;
 use crate::LabelSelector;
+use crate::nearest::did_you_mean;
 
 /// What a patch must not change: the object would be another one than was planned.
 const IDENTITY: [&[&str]; 4] = [&["apiVersion"], &["kind"], &["metadata", "name"], &["metadata", "namespace"]];
@@ -156,10 +157,7 @@ impl PatchFile {
             }
             let names =
                 known.iter().flat_map(|resource| [resource.kind.clone(), resource.group_resource().to_string()]);
-            let nearest =
-                names.min_by_key(|name| strsim::damerau_levenshtein(&name.to_lowercase(), &kind.to_lowercase()));
-            let hint = nearest.map_or_else(String::new, |name| format!(", did you mean '{name}'?"));
-            let problem = format!("unknown kind '{kind}'{hint}");
+            let problem = format!("unknown kind '{kind}'{}", did_you_mean(kind, names));
             return Err(PatchError { place: format!("{}.target.kind", self.place(number)), problem });
         }
         Ok(())

@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
-use lifeboat_model::BackupState;
+use lifeboat_model::{BackupId, BackupState, RetentionPolicy};
 use lifeboat_recovery::chain;
-use lifeboat_recovery::retention::{Doubt, Known, Leftover, Lock, Outcome, Prune, Reason, Removed, Verdict};
+use lifeboat_recovery::retention::{Awaiting, Doubt, Leftover, Lock, Outcome, Prune, Reason, Removed, Verdict};
+use lifeboat_store::Purged;
 use serde::Serialize;
 
 use crate::exit::ExitCode;
@@ -19,12 +20,18 @@ pub(super) struct Pruned {
     cluster: String,
     /// Nothing was removed: this is what would be.
     dry_run: bool,
-    kept: Vec<KeptForm>,
-    removed: Vec<RemovedForm>,
+    kept: Vec<BackupForm>,
+    removed: Vec<BackupForm>,
+    /// What is not listed any more, and whose bytes go later.
+    awaiting: Vec<AwaitingForm>,
     /// What unfinished backups and removals have left, and what is gone of it.
     cleared: Vec<ClearedForm>,
     /// Unfinished uploads that are gone.
     uploads: usize,
+    /// Old versions that are gone, and those that stay since they are held.
+    purged: PurgedForm,
+    /// Held backups whose locks were made longer.
+    extended: Vec<String>,
     /// What has no manifest and may be under way.
     unfinished: Vec<String>,
     /// What was to go, and stays since the store changed meanwhile.
@@ -35,16 +42,29 @@ pub(super) struct Pruned {
     warnings: Vec<String>,
     #[serde(skip)]
     misdated: bool,
+    /// What goes now is only not listed any more.
+    #[serde(skip)]
+    later: bool,
 }
 
+/// What a prune was to do, and by what.
+pub(super) struct Shown<'a> {
+    pub(super) cluster: &'a str,
+    pub(super) policy: &'a RetentionPolicy,
+    pub(super) plan: &'a Prune,
+}
+
+/// A backup, and why it stays or that it goes.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct KeptForm {
+struct BackupForm {
     id: String,
     state: BackupState,
     stored_at: Timestamp,
     stored_bytes: u64,
     verified: bool,
+    /// Of those that stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     reasons: Vec<ReasonForm>,
 }
 
@@ -56,19 +76,24 @@ struct ReasonForm {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct RemovedForm {
+struct ClearedForm {
     id: String,
-    state: BackupState,
-    stored_at: Timestamp,
     stored_bytes: u64,
-    verified: bool,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct ClearedForm {
+struct AwaitingForm {
     id: String,
     stored_bytes: u64,
+    until: Timestamp,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct PurgedForm {
+    versions: u64,
+    bytes: u64,
+    held: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -77,7 +102,7 @@ struct ProblemForm {
     message: String,
 }
 
-impl From<&Verdict> for KeptForm {
+impl From<&Verdict> for BackupForm {
     fn from(Verdict { backup, reasons }: &Verdict) -> Self {
         Self {
             id: backup.id.to_string(),
@@ -86,18 +111,6 @@ impl From<&Verdict> for KeptForm {
             stored_bytes: backup.bytes,
             verified: backup.verified,
             reasons: reasons.iter().map(ReasonForm::from).collect(),
-        }
-    }
-}
-
-impl From<&Known> for RemovedForm {
-    fn from(backup: &Known) -> Self {
-        Self {
-            id: backup.id.to_string(),
-            state: backup.state,
-            stored_at: backup.stored,
-            stored_bytes: backup.bytes,
-            verified: backup.verified,
         }
     }
 }
@@ -130,6 +143,8 @@ fn lock_text(lock: &Lock) -> String {
     match lock {
         Lock::Until(end) => format!("retained by the store until {end}"),
         Lock::LegalHold => "under a legal hold".to_owned(),
+        Lock::Held(None) => "held".to_owned(),
+        Lock::Held(Some(reason)) => format!("held: {reason}"),
         Lock::Unknown(reason) => format!("whether it is held is not known: {reason}"),
     }
 }
@@ -144,7 +159,13 @@ fn doubt_text(doubt: Doubt) -> &'static str {
 
 impl Pruned {
     /// What would be done.
-    pub(super) fn planned(cluster: &str, plan: &Prune, dry_run: bool) -> Self {
+    pub(super) fn planned(shown: &Shown<'_>, dry_run: bool) -> Self {
+        let Shown { cluster, policy, plan } = *shown;
+        let awaiting = |waiting: &Awaiting| AwaitingForm {
+            id: waiting.id.to_string(),
+            stored_bytes: waiting.bytes,
+            until: waiting.until,
+        };
         let cleared = |leftover: &Leftover| ClearedForm { id: leftover.id.to_string(), stored_bytes: leftover.bytes };
         let problem = |problem: &lifeboat_recovery::Problem| ProblemForm {
             id: problem.id.to_string(),
@@ -154,30 +175,44 @@ impl Pruned {
             schema: "lifeboat.dev/backup-prune/v1",
             cluster: cluster.to_owned(),
             dry_run,
-            kept: plan.verdicts.iter().filter(|verdict| verdict.keeps()).map(KeptForm::from).collect(),
-            removed: plan.removals().map(RemovedForm::from).collect(),
+            kept: plan.verdicts.iter().filter(|verdict| verdict.keeps()).map(BackupForm::from).collect(),
+            removed: plan.verdicts.iter().filter(|verdict| !verdict.keeps()).map(BackupForm::from).collect(),
+            awaiting: plan.awaiting.iter().map(awaiting).collect(),
             cleared: plan.clearances().map(cleared).collect(),
             uploads: plan.uploads.len(),
+            purged: PurgedForm::default(),
+            extended: Vec::new(),
             unfinished: plan.unfinished.iter().map(ToString::to_string).collect(),
             spared: Vec::new(),
             failed: Vec::new(),
             problems: plan.problems.iter().map(problem).collect(),
-            warnings: warnings(plan),
+            warnings: warnings(plan, policy),
             misdated: plan.verdicts.iter().any(|verdict| verdict.doubt().is_some()),
+            later: policy.remove_after.is_some(),
         }
     }
 
     /// What was done.
-    pub(super) fn done(cluster: &str, plan: &Prune, outcome: &Outcome) -> Self {
+    pub(super) fn done(shown: &Shown<'_>, outcome: &Outcome) -> Self {
         let is_gone = |gone: &[Removed], id: &str| gone.iter().any(|removed| removed.id.as_str() == id);
-        let mut pruned = Self::planned(cluster, plan, false);
+        let mut pruned = Self::planned(shown, false);
         pruned.removed.retain(|form| is_gone(&outcome.removed, &form.id));
         pruned.cleared.retain(|form| is_gone(&outcome.cleared, &form.id));
         pruned.uploads = outcome.uploads;
+        let Purged { versions, bytes, held } = outcome.purged;
+        pruned.purged = PurgedForm { versions, bytes, held };
+        if held > 0 {
+            pruned.warnings.push(format!("{held} old versions are held by the store, and stay"));
+        }
         pruned.spared = outcome.spared.iter().map(ToString::to_string).collect();
         let failed = outcome.failed.iter();
         pruned.failed = failed.map(|(id, error)| ProblemForm { id: id.to_string(), message: chain(error) }).collect();
         pruned
+    }
+
+    /// The same, with those whose locks were made longer.
+    pub(super) fn extended(self, ids: &[BackupId]) -> Self {
+        Self { extended: ids.iter().map(ToString::to_string).collect(), ..self }
     }
 
     pub(super) fn exit_code(&self) -> ExitCode {
@@ -191,12 +226,12 @@ impl Pruned {
     }
 }
 
-fn warnings(plan: &Prune) -> Vec<String> {
+fn warnings(plan: &Prune, policy: &RetentionPolicy) -> Vec<String> {
     let mut warnings = Vec::new();
     if plan.verdicts.iter().any(|verdict| verdict.reasons.contains(&Reason::NoRules)) {
         warnings.push("retention has no rules: every backup stays".to_owned());
     }
-    if plan.versioned {
+    if plan.versioned && !policy.purge_versions {
         let text =
             "the bucket keeps versions: the bytes of what is removed stay until a lifecycle rule ends old versions";
         warnings.push(text.to_owned());
@@ -228,6 +263,16 @@ impl Report for Pruned {
             let what = if self.dry_run { "go" } else { "removed" };
             let _ = writeln!(text, "unfinished uploads, {what}: {}", self.uploads);
         }
+        for AwaitingForm { id, stored_bytes, until } in &self.awaiting {
+            let _ = writeln!(text, "not listed, and goes from {until} on: {id}, {}", bytes(*stored_bytes));
+        }
+        if self.purged.versions > 0 {
+            let PurgedForm { versions, bytes: freed, .. } = &self.purged;
+            let _ = writeln!(text, "old versions, removed: {versions}, {}", bytes(*freed));
+        }
+        for id in &self.extended {
+            let _ = writeln!(text, "held, and locked for longer: {id}");
+        }
         for id in &self.unfinished {
             let _ = writeln!(text, "unfinished, and stays: {id}");
         }
@@ -246,7 +291,12 @@ impl Report for Pruned {
         let freed =
             self.removed.iter().map(|form| form.stored_bytes).chain(self.cleared.iter().map(|c| c.stored_bytes));
         let freed = bytes(freed.fold(0, u64::saturating_add));
-        let verb = if self.dry_run { "to be removed" } else { "removed" };
+        let verb = match (self.dry_run, self.later) {
+            (true, false) => "to be removed",
+            (true, true) => "not to be listed any more",
+            (false, false) => "removed",
+            (false, true) => "not listed any more",
+        };
         let _ = writeln!(text, "{} kept, {} {verb}, {freed}", self.kept.len(), self.removed.len());
         text
     }

@@ -85,11 +85,11 @@ impl<'a> PlanForm<'a> {
     pub(super) fn of(plan: &'a Plan, details: bool) -> Self {
         let counts = plan.counts();
         let shown = plan.entries().iter().filter(|entry| {
-            let says = reason(&entry.verdict).1.is_some() && !matches!(entry.verdict, Verdict::Skipped { .. });
+            let says = reason(entry.verdict).1.is_some() && !matches!(entry.verdict, Verdict::Skipped { .. });
             details || says || matches!(entry.verdict, Verdict::Prune { .. })
         });
         let objects = shown.map(|entry| {
-            let (rule, message) = reason(&entry.verdict);
+            let (rule, message) = reason(entry.verdict);
             let wave = plan.kind(entry).map(|kind| kind.wave).unwrap_or_default();
             ObjectForm { object: plan.name(entry), wave, verdict: entry.verdict.word(), rule, message }
         });
@@ -163,7 +163,7 @@ struct MessageForm<'a> {
 impl<'a> ReportForm<'a> {
     pub(super) fn of(plan: &'a Plan, report: &'a Restored) -> Self {
         let left = plan.entries().iter().filter(|entry| matches!(entry.verdict, Verdict::Leave { .. }));
-        let skipped = plan.entries().iter().filter_map(|entry| match &entry.verdict {
+        let skipped = plan.entries().iter().filter_map(|entry| match entry.verdict {
             Verdict::Skipped { rule, reason } => Some(SkippedForm { object: plan.name(entry), rule: *rule, reason }),
             _ => None,
         });

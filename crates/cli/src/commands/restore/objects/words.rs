@@ -77,7 +77,7 @@ fn remarkable(plan: &Plan, text: &mut String) {
     }
     let mut named: BTreeMap<&str, usize> = BTreeMap::new();
     for entry in plan.entries() {
-        let (rule, message) = reason(&entry.verdict);
+        let (rule, message) = reason(entry.verdict);
         let Some(message) = message.filter(|_| rule.is_none()) else { continue };
         let count = named.entry(entry.verdict.word()).or_default();
         *count += 1;
@@ -103,7 +103,7 @@ fn by_wave(plan: &Plan, text: &mut String) {
             let _ = writeln!(text, "{title}");
             last = Some((wave, deleted));
         }
-        let words = match reason(&entry.verdict) {
+        let words = match reason(entry.verdict) {
             (Some(rule), Some(message)) => format!(": {message} (rule {rule})"),
             (None, Some(message)) => format!(": {message}"),
             _ => String::new(),

@@ -1,0 +1,123 @@
+//! Fields of objects.
+
+use std::collections::BTreeMap;
+
+use lifeboat_playbook::ObjectRef;
+use serde_json::Value;
+
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// The text at a place, or nothing.
+pub(crate) fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+pub(crate) fn name(object: &Value) -> &str {
+    text(object, "/metadata/name")
+}
+
+pub(crate) fn uid(object: &Value) -> &str {
+    text(object, "/metadata/uid")
+}
+
+pub(crate) fn namespace(object: &Value) -> Option<&str> {
+    Some(text(object, "/metadata/namespace")).filter(|namespace| !namespace.is_empty())
+}
+
+/// The items at a place; none where there is no list.
+pub(crate) fn items<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+/// A map from text to text, such as labels.
+pub(crate) fn texts(object: &Value, pointer: &str) -> Labels {
+    let members = object.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    members.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+pub(crate) fn labels(object: &Value) -> Labels {
+    texts(object, "/metadata/labels")
+}
+
+pub(crate) fn is_going(object: &Value) -> bool {
+    object.pointer("/metadata/deletionTimestamp").is_some()
+}
+
+/// How people name it.
+pub(crate) fn reference(object: &Value) -> ObjectRef {
+    let own = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    ObjectRef {
+        api_version: text(object, "/apiVersion").to_owned(),
+        kind: text(object, "/kind").to_owned(),
+        namespace: namespace(object).map(str::to_owned),
+        name: name(object).to_owned(),
+        uid: own(uid(object)),
+    }
+}
+
+/// The owner that controls it.
+pub(crate) fn controller(object: &Value) -> Option<ObjectRef> {
+    let owner =
+        items(object, "/metadata/ownerReferences").find(|owner| owner.get("controller") == Some(&true.into()))?;
+    let own = |pointer| text(owner, pointer).to_owned();
+    Some(ObjectRef {
+        api_version: own("/apiVersion"),
+        kind: own("/kind"),
+        namespace: namespace(object).map(str::to_owned),
+        name: own("/name"),
+        uid: Some(own("/uid")),
+    })
+}
+
+/// What the server writes by itself, and what changes by itself: no part of a plan.
+pub(crate) fn settled(mut object: Value) -> Value {
+    if let Some(members) = object.as_object_mut() {
+        members.remove("status");
+    }
+    if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+        for field in ["resourceVersion", "managedFields", "generation", "uid", "creationTimestamp"] {
+            metadata.remove(field);
+        }
+    }
+    object
+}
+
+/// What a merge patch (RFC 7386) makes of a value.
+pub(crate) fn merged(value: &Value, patch: &Value) -> Value {
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut members = value.as_object().cloned().unwrap_or_default();
+    for (key, change) in patch {
+        if change.is_null() {
+            members.remove(key);
+        } else {
+            let before = members.get(key).cloned().unwrap_or_default();
+            members.insert(key.clone(), merged(&before, change));
+        }
+    }
+    Value::Object(members)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_merge_patch_is_that_of_the_rfc() {
+        // The appendix of RFC 7386.
+        for (value, patch, result) in [
+            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
+            (json!({"a": "b"}), json!({"b": "c"}), json!({"a": "b", "b": "c"})),
+            (json!({"a": "b"}), json!({"a": null}), json!({})),
+            (json!({"a": [{"b": "c"}]}), json!({"a": [1]}), json!({"a": [1]})),
+            (json!({"a": {"b": "c"}}), json!({"a": {"b": "d", "c": null}}), json!({"a": {"b": "d"}})),
+            (json!(["a", "b"]), json!(["c", "d"]), json!(["c", "d"])),
+            (json!({"e": null}), json!({"a": 1}), json!({"e": null, "a": 1})),
+            (json!([1, 2]), json!({"a": "b", "c": null}), json!({"a": "b"})),
+            (json!({}), json!({"a": {"bb": {"ccc": null}}}), json!({"a": {"bb": {}}})),
+        ] {
+            assert_eq!(merged(&value, &patch), result);
+        }
+    }
+}

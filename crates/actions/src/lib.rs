@@ -1,0 +1,60 @@
+//! The steps of playbooks that act on Kubernetes: evidence, containment, revocation.
+//!
+//! [`add_actions`] offers them to a registry. Each is an [`Action`](lifeboat_playbook::Action): it plans with dry runs
+//! and access reviews, writes with a precondition on the UID that the plan saw, looks at what came of it by other calls,
+//! and takes its writes back. What cannot be observed is told as not observed.
+
+mod api;
+mod credentials;
+mod evidence;
+mod fields;
+mod node;
+mod planning;
+mod pod;
+mod policy;
+mod resources;
+mod switch;
+mod target;
+mod workload;
+
+use std::time::Duration;
+
+use lifeboat_playbook::{Registry, RegistryError};
+
+pub use api::Connection;
+pub use evidence::EvidenceFolder;
+
+/// What a proof waits for a controller; the step's own time-out may be shorter.
+const PATIENCE: Duration = Duration::from_mins(2);
+
+/// What the actions are given.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The cluster. It is connected to when a step needs it first.
+    pub connection: Connection,
+    /// Where evidence is put.
+    pub evidence: EvidenceFolder,
+}
+
+/// Offers the actions of this crate.
+///
+/// # Errors
+/// When one cannot be offered, which is a mistake of its author.
+pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), RegistryError> {
+    let connection = || settings.connection.clone();
+    registry.add(target::Resolve::new(connection()))?;
+    registry.add(evidence::Objects::new(connection(), settings.evidence.clone()))?;
+    registry.add(evidence::Logs::new(connection(), settings.evidence.clone()))?;
+    registry.add(pod::Isolate::new(connection()))?;
+    registry.add(pod::Delete::new(connection()))?;
+    registry.add(credentials::RevokeAccount::new(connection()))?;
+    registry.add(credentials::RevokeRbac::new(connection()))?;
+    registry.add(node::Cordon::new(connection()))?;
+    registry.add(node::Protect::new(connection()))?;
+    registry.add(node::Taint::new(connection()))?;
+    registry.add(node::Drain::new(connection()))?;
+    registry.add(workload::Scale::new(connection()))?;
+    registry.add(workload::SuspendCronJob::new(connection()))?;
+    registry.add(workload::SuspendJob::new(connection()))?;
+    Ok(())
+}

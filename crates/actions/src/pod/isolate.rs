@@ -1,0 +1,309 @@
+//! `pod.isolate`.
+
+use async_trait::async_trait;
+use lifeboat_kubernetes::Error;
+use lifeboat_playbook::{
+    Action, ActionError, Inverse, Period, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
+    Writes,
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::owner::{Loss, reaction};
+use super::quarantine::{is_quarantine, is_quarantined, policy, policy_name, quarantined, swap, swap_back};
+use super::seen::{lost_services, other_policies, prove, refusal};
+use crate::api::{Api, Connection, Place, refused};
+use crate::evidence::clocks;
+use crate::fields::{Labels, labels, text, uid};
+use crate::planning::{plan_create, plan_patch, review};
+use crate::policy::residual;
+use crate::resources::{NETWORK_POLICY, POD, SERVICE};
+use crate::target::Target;
+
+/// How often a patch is tried again that met a change by somebody else, such as the kubelet's of the status.
+const RACES: usize = 8;
+
+/// The action `pod.isolate`.
+#[derive(Debug)]
+pub(crate) struct Isolate {
+    connection: Connection,
+}
+
+impl Isolate {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection }
+    }
+}
+
+/// Which pod, and how.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Inputs {
+    /// A pod, as `target.resolve` gives it.
+    target: Target,
+    /// Go on although policies that select every pod still allow some traffic. The plan names it.
+    #[serde(default)]
+    allow_residual: bool,
+    /// Written on the quarantine for people who find it. Nothing ends the quarantine by itself.
+    #[serde(default)]
+    expires: Option<Period>,
+}
+
+/// What was made.
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Outputs {
+    /// The name of the policy.
+    policy: String,
+    /// Traffic that is still allowed, where that was accepted.
+    residual: Vec<String>,
+}
+
+/// What `apply` has to know of what `plan` saw.
+#[derive(Debug, Serialize, Deserialize)]
+struct Memo {
+    labels: Labels,
+    residual: Vec<String>,
+}
+
+/// What undoes one write.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
+pub(crate) enum Undone {
+    /// The pod gets these labels back.
+    Labels { target: Target, originals: Labels },
+    /// The policy of that pod is deleted.
+    Policy { namespace: String, pod: String },
+}
+
+const PERMISSIONS: &[Permission] = &[
+    Permission { group: "", resource: "pods", verbs: &["get", "patch"] },
+    Permission { group: "", resource: "services", verbs: &["list"] },
+    Permission { group: "apps", resource: "daemonsets", verbs: &["get"] },
+    Permission { group: "networking.k8s.io", resource: "networkpolicies", verbs: &["get", "list", "create", "delete"] },
+];
+
+const DESCRIPTION: &str = "\
+Creates a NetworkPolicy that allows nothing and selects this pod alone, and then replaces the pod's labels, in one \
+patch that holds for exactly this pod at exactly this version, so that Services, ReplicaSets and every other policy \
+let go of it. The labels that it had are kept in the annotation `lifeboat.dev/original-labels`.
+
+Policies only ever add: one that selects every pod still applies. So all policies of the namespace are recomputed \
+against the new labels, and where one still allows traffic, the step is refused with the rules that do, unless \
+`allowResidual` says otherwise.
+
+Pods of the host's network and mirrors of static pods are refused: policies do not reach them.
+
+Whether packets are dropped is up to the network plugin, and is not tried: where everything that can be seen is in \
+force, the step still ends `unverified`, with the words NOT PROVED ISOLATED. Let steps that have to run all the same \
+`need` another one. Some plugins let connections that are open live on.
+
+A rollback gives the labels back and then deletes the policy. The owner may adopt the pod again, and then delete it or \
+another one, if it has too many.";
+
+#[async_trait]
+impl Action for Isolate {
+    type Inputs = Inputs;
+    type Outputs = Outputs;
+    type Inverse = Undone;
+
+    fn statement(&self) -> Statement {
+        Statement {
+            name: "pod.isolate",
+            summary: "Cut a pod off from the network, from its Services and from its owner",
+            description: DESCRIPTION,
+            permissions: PERMISSIONS,
+            attack: &["T1046", "T1071"],
+            defend: &["D3-NI"],
+            undo: Undo::Yes,
+            repeat: Repeat::Safe,
+            example: "- id: isolate\n  uses: pod.isolate\n  with:\n    expires: 24h\n    target: {apiVersion: v1, kind: \
+                      Pod, namespace: shop, name: web-1, uid: 2f0d7a5e-4a55-4b6e-9a3c-0c8a3f1f6d11}\n",
+        }
+    }
+
+    async fn plan(&self, inputs: &Inputs, context: &StepContext) -> Result<StepPlan<Outputs>, ActionError> {
+        let api = self.connection.api().await?;
+        let Inputs { target, allow_residual, expires } = inputs;
+        let pod = target.read(&api, &[&POD]).await?;
+        if let Some(reason) = refusal(&pod) {
+            return Err(ActionError::denied(format!("{target} cannot be isolated: {reason}")));
+        }
+        let namespace = namespace(target)?;
+        let open = open(&api, namespace, &target.uid).await?;
+        if !open.is_empty() && !allow_residual {
+            let reason = "traffic would still be allowed (allowResidual accepts it)";
+            return Err(ActionError::denied(format!("{target} would not be isolated, {reason}: {}", open.join("; "))));
+        }
+        let mut plan = StepPlan { targets: vec![target.reference()], ..StepPlan::default() };
+        review(&api, &mut plan, PERMISSIONS, Some(namespace)).await?;
+        let wanted = policy(namespace, &target.uid, *expires);
+        let name = policy_name(&target.uid);
+        let place = Place::new(&NETWORK_POLICY, Some(namespace), &name);
+        match api.get(place).await? {
+            None => plan_create(&api, &mut plan, "policy", place, &wanted).await?,
+            Some(found) if is_quarantine(&found, &target.uid) => {}
+            Some(_) => return Err(ActionError::denied(format!("{place} is there, and is not the quarantine"))),
+        }
+        if is_quarantined(&pod) {
+            plan.warnings.push(format!("{target} bears the labels of the quarantine already"));
+        } else {
+            plan_patch(&api, &mut plan, "labels", target.place(&[&POD])?, (&pod, &swap(&pod))).await?;
+            plan.warnings.push(reaction(&pod, Loss::Released));
+            plan.warnings.extend(lost_services(&api.list(&SERVICE, Some(namespace)).await?, &pod));
+        }
+        plan.warnings.extend(open.iter().cloned());
+        plan.warnings.extend(other_policies(&api).await);
+        plan.evidence = clocks(&api, &pod, context).await;
+        let memo = Memo { labels: labels(&pod), residual: open };
+        plan.memo = serde_json::to_value(memo).map_err(|error| ActionError::failed("no memo").because(error))?;
+        Ok(plan)
+    }
+
+    async fn apply(
+        &self,
+        inputs: &Inputs,
+        plan: &StepPlan<Outputs>,
+        writes: &mut Writes<'_, Undone>,
+        _: &StepContext,
+    ) -> Result<Outputs, ActionError> {
+        let api = self.connection.api().await?;
+        let target = &inputs.target;
+        let memo: Memo = serde_json::from_value(plan.memo.clone())
+            .map_err(|error| ActionError::failed("the plan is not of this action").because(error))?;
+        let namespace = namespace(target)?;
+        let open = open(&api, namespace, &target.uid).await?;
+        if open.iter().any(|rule| !memo.residual.contains(rule)) {
+            let reason = "policies changed since the plan, and traffic would still be allowed";
+            return Err(ActionError::denied(format!("{reason}: {}", open.join("; "))));
+        }
+        let planned = |id: &str| plan.changes.iter().any(|change| change.id == id);
+        if planned("policy") {
+            let inverse = Undone::Policy { namespace: namespace.to_owned(), pod: target.uid.clone() };
+            let wanted = policy(namespace, &target.uid, inputs.expires);
+            let create = async |permit| create_policy(&api, &permit, target, &wanted).await;
+            writes.write("policy", Inverse::By(inverse), create).await?;
+        }
+        if planned("labels") {
+            let inverse = Undone::Labels { target: target.clone(), originals: memo.labels.clone() };
+            let change = async |permit| swap_labels(&api, &permit, target, &memo.labels).await;
+            writes.write("labels", Inverse::By(inverse), change).await?;
+        }
+        Ok(Outputs { policy: policy_name(&target.uid), residual: memo.residual })
+    }
+
+    async fn prove(&self, inputs: &Inputs, _: &Outputs, _: &StepContext) -> Result<Proof, ActionError> {
+        prove(&self.connection.api().await?, &inputs.target).await
+    }
+
+    async fn undo(&self, inverse: Undone, permit: &Permit, _: &StepContext) -> Result<Proof, ActionError> {
+        let api = self.connection.api().await?;
+        match inverse {
+            Undone::Labels { target, originals } => restore_labels(&api, permit, &target, &originals).await,
+            Undone::Policy { namespace, pod } => delete_policy(&api, permit, &namespace, &pod).await,
+        }
+    }
+}
+
+fn namespace(target: &Target) -> Result<&str, ActionError> {
+    target.namespace.as_deref().ok_or_else(|| ActionError::denied(format!("{target} has no namespace")))
+}
+
+/// What the namespace's policies would still allow the pod, once it bears the labels of the quarantine.
+async fn open(api: &Api, namespace: &str, pod: &str) -> Result<Vec<String>, ActionError> {
+    let policies = api.list(&NETWORK_POLICY, Some(namespace)).await?;
+    Ok(residual(&policies, &quarantined(pod)).iter().map(ToString::to_string).collect())
+}
+
+async fn create_policy(api: &Api, permit: &Permit, target: &Target, wanted: &Value) -> Result<(), ActionError> {
+    let name = policy_name(&target.uid);
+    let place = Place::new(&NETWORK_POLICY, target.namespace.as_deref(), &name);
+    match api.create(permit, place, wanted).await {
+        Ok(_) => Ok(()),
+        // Ours, of before the run was killed.
+        Err(Error::AlreadyExists { .. }) => match api.get(place).await? {
+            Some(found) if is_quarantine(&found, &target.uid) => Ok(()),
+            _ => Err(ActionError::denied(format!("{place} is there, and is not the quarantine"))),
+        },
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// Swaps the labels of the pod at the version that it was just read at.
+async fn swap_labels(api: &Api, permit: &Permit, target: &Target, planned: &Labels) -> Result<(), ActionError> {
+    let mut last = None;
+    for _ in 0..RACES {
+        let pod = target.read(api, &[&POD]).await?;
+        if is_quarantined(&pod) {
+            return Ok(());
+        }
+        if labels(&pod) != *planned {
+            return Err(ActionError::denied(format!("the labels of {target} are others than in the plan")));
+        }
+        match api.patch(permit, target.place(&[&POD])?, &at_version(swap(&pod), &pod)).await {
+            Ok(_) => return Ok(()),
+            Err(error @ Error::Conflict { .. }) => last = Some(error),
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Err(raced(target, last))
+}
+
+fn raced(target: &Target, last: Option<Error>) -> ActionError {
+    let error = ActionError::transient(format!("{target} is changed too often by somebody else"));
+    match last {
+        Some(last) => error.because(last),
+        None => error,
+    }
+}
+
+/// A patch that is done to that object only, and only as it is.
+fn at_version(patch: Value, object: &Value) -> Value {
+    let version = text(object, "/metadata/resourceVersion");
+    crate::fields::merged(&patch, &json!({"metadata": {"uid": uid(object), "resourceVersion": version}}))
+}
+
+async fn restore_labels(api: &Api, permit: &Permit, target: &Target, originals: &Labels) -> Result<Proof, ActionError> {
+    let mut last = None;
+    for _ in 0..RACES {
+        let Some(pod) = api.get(target.place(&[&POD])?).await?.filter(|pod| uid(pod) == target.uid) else {
+            return Ok(Proof::Observed(format!("{target} is gone, and has no labels to give back")));
+        };
+        let found = labels(&pod);
+        if !found.contains_key(super::quarantine::LABEL) {
+            let as_before = originals.iter().all(|(key, value)| found.get(key) == Some(value));
+            return Ok(if as_before {
+                Proof::Observed(format!("{target} has the labels that it had"))
+            } else {
+                Proof::NotObserved(format!("somebody else changed the labels of {target}; they were left as they are"))
+            });
+        }
+        match api.patch(permit, target.place(&[&POD])?, &at_version(swap_back(originals), &pod)).await {
+            // The next look sees it.
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error @ Error::Conflict { .. }) => last = Some(error),
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    Err(raced(target, last))
+}
+
+async fn delete_policy(api: &Api, permit: &Permit, namespace: &str, pod: &str) -> Result<Proof, ActionError> {
+    let name = policy_name(pod);
+    let place = Place::new(&NETWORK_POLICY, Some(namespace), &name);
+    if let Some(found) = api.get(place).await? {
+        if text(&found, "/metadata/labels/lifeboat.dev~1quarantine") != pod {
+            return Ok(Proof::NotObserved(format!("{place} is not ours any more, and was left as it is")));
+        }
+        match api.delete(permit, place, uid(&found), None).await {
+            Ok(_) | Err(Error::NotFound { .. }) => {}
+            Err(error) => return Err(refused(error)),
+        }
+    }
+    match api.get(place).await? {
+        None => Ok(Proof::Observed(format!("{place} is gone"))),
+        Some(_) => Ok(Proof::NotObserved(format!("{place} is still there"))),
+    }
+}

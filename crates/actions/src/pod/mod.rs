@@ -1,0 +1,11 @@
+//! Containing one pod.
+
+mod delete;
+mod isolate;
+mod owner;
+mod quarantine;
+mod seen;
+
+pub(crate) use delete::{Delete, LOST};
+pub(crate) use isolate::Isolate;
+pub(crate) use owner::{Loss, reaction};

@@ -1,0 +1,9 @@
+//! The actions on a real control plane: API server, controller manager, scheduler, and nodes of kwok.
+#![cfg(test)]
+
+mod accounts;
+mod containment;
+mod nodes;
+mod refusals;
+mod workloads;
+mod world;

@@ -1,0 +1,110 @@
+//! `playbook` and `run`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::incident::{PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs};
+
+/// Read and check playbooks for incidents
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlaybookCommand {
+    List(PlaybookListArgs),
+    Show(PlaybookShowArgs),
+    Lint(PlaybookLintArgs),
+    Actions(PlaybookActionsArgs),
+    Plan(PlaybookPlanArgs),
+    Run(PlaybookRunArgs),
+    Rbac(PlaybookRbacArgs),
+}
+
+/// Where playbooks are that are named by a name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LibraryArgs {
+    /// Folder of playbooks, files NAME.yaml, that others may call by their names
+    #[arg(long, value_name = "DIR", default_value = "playbooks")]
+    pub(crate) library: PathBuf,
+}
+
+/// List the playbooks of a folder
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookListArgs {
+    #[command(flatten)]
+    pub(crate) library: LibraryArgs,
+}
+
+/// Show what a playbook takes and does
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookShowArgs {
+    /// A file, or the name of a playbook in the library
+    pub(crate) playbook: String,
+    #[command(flatten)]
+    pub(crate) library: LibraryArgs,
+}
+
+/// Check playbooks, and tell everything that is wrong with them
+///
+/// Keys, types, ids, actions, cycles, guards, called playbooks, and every path in every expression. No cluster is needed.
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookLintArgs {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) library: LibraryArgs,
+}
+
+/// List the actions that steps may use, or show the manual page of one
+#[derive(Debug, Args)]
+pub(crate) struct PlaybookActionsArgs {
+    /// The action
+    #[arg(value_name = "NAME")]
+    pub(crate) name: Option<String>,
+}
+
+/// Look at runs of playbooks: what was done, and whether its journal was altered
+#[derive(Debug, Subcommand)]
+pub(crate) enum RunCommand {
+    List(RunListArgs),
+    /// Show a run: its steps, how they ended, and what was observed
+    Show(RunArgs),
+    /// Check that no line of a run's journal was altered
+    Verify(RunArgs),
+    Report(RunReportArgs),
+    Resume(RunResumeArgs),
+    Rollback(RunRollbackArgs),
+}
+
+/// Where the journals of runs are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StateArgs {
+    /// Folder of the journals of runs [default: lifeboat/runs in the folder of the user's state, ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state_dir: Option<PathBuf>,
+}
+
+/// List the runs, newest first
+#[derive(Debug, Args)]
+pub(crate) struct RunListArgs {
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+}
+
+/// Which run.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Id of the run, a beginning of one that fits no other, or `latest`
+    pub(crate) run: String,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+}
+
+/// Write the timeline of a run, for a post-mortem
+#[derive(Debug, Args)]
+pub(crate) struct RunReportArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// As one page of HTML that loads nothing, instead of Markdown
+    #[arg(long)]
+    pub(crate) html: bool,
+}

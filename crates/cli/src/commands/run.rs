@@ -1,0 +1,8 @@
+//! `run`.
+
+pub(crate) mod list;
+pub(crate) mod report;
+pub(crate) mod resume;
+pub(crate) mod rollback;
+pub(crate) mod show;
+pub(crate) mod verify;

@@ -1,0 +1,23 @@
+//! `run report`.
+
+use lifeboat_playbook::{html, markdown};
+
+use crate::app::{App, block_on, unless_cancelled};
+use crate::args::RunReportArgs;
+use crate::error::Result;
+use crate::exit::ExitCode;
+use crate::playbooks;
+
+pub(crate) fn run(app: &App, arguments: &RunReportArgs) -> Result<ExitCode> {
+    let journals = playbooks::journals(app, &arguments.run.state)?;
+    let (verified, _) = block_on(async |cancel| {
+        let read = async {
+            let run = playbooks::find(&journals, &arguments.run.run).await?;
+            playbooks::read_run(&journals, &run).await
+        };
+        unless_cancelled(&cancel, read).await
+    })?;
+    let text = if arguments.html { html(&verified.record) } else { markdown(&verified.record) };
+    app.output.write(&text)?;
+    Ok(ExitCode::Done)
+}

@@ -1,0 +1,64 @@
+//! What the controllers may do: the rules of RBAC that they need, and no others.
+
+/// A rule of RBAC, for the namespace that the daemon watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// The API group; empty for the core group.
+    pub group: &'static str,
+    /// The resource, with its subresource where it is one: `backups/status`.
+    pub resource: &'static str,
+    /// The verbs.
+    pub verbs: &'static [&'static str],
+    /// What it is for.
+    pub purpose: &'static str,
+}
+
+/// All that the controllers ask of the API server, in the one namespace that they watch. What a restore writes is besides:
+/// the rights to it are the operator's to give.
+pub const PERMISSIONS: &[Permission] = &[
+    Permission {
+        group: "lifeboat.dev",
+        resource: "backups",
+        verbs: &["create", "delete", "list", "watch"],
+        purpose: "backups that are asked for; an object for each backup of the store, which goes with it",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "backups/status",
+        verbs: &["patch"],
+        purpose: "what became of a backup",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "drills",
+        verbs: &["list", "watch"],
+        purpose: "drills that are asked for",
+    },
+    Permission { group: "lifeboat.dev", resource: "drills/status", verbs: &["patch"], purpose: "what came of a drill" },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "restores",
+        verbs: &["list", "watch"],
+        purpose: "restores that are asked for",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "restores/status",
+        verbs: &["patch"],
+        purpose: "plan and report of a restore",
+    },
+    Permission { group: "lifeboat.dev", resource: "schedules", verbs: &["list", "watch"], purpose: "schedules" },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "schedules/status",
+        verbs: &["patch"],
+        purpose: "whether a schedule is in force, and when it is due",
+    },
+    Permission { group: "events.k8s.io", resource: "events", verbs: &["create"], purpose: "what happened, for people" },
+    Permission {
+        group: "",
+        resource: "secrets",
+        verbs: &["get"],
+        purpose: "the identity that a restore or a drill names",
+    },
+];
