@@ -1,25 +1,10 @@
 //! What is printed, word for word.
 
-use std::time::{Duration, Instant};
-
 use crate::program::{expect, expect_json, run};
 
 #[test]
 fn texts_are_as_written_down() {
     trycmd::TestCases::new().env("COLUMNS", "100").env("HOME", "/nowhere").case("tests/it/cmd/*.trycmd");
-}
-
-#[test]
-fn help_is_instant() {
-    let folder = tempfile::tempdir().unwrap();
-    let one = || {
-        let begun = Instant::now();
-        assert!(run(folder.path(), &["--help"]).status.success());
-        begun.elapsed()
-    };
-    // The quickest of some: how long it takes when the machine does nothing else.
-    let quickest = (0..20).map(|_| one()).min().unwrap();
-    assert!(quickest < Duration::from_millis(10), "{quickest:?}");
 }
 
 #[test]

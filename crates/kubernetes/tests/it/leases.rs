@@ -42,7 +42,7 @@ async fn a_lease_is_held_by_one_at_a_time() {
     let error = cluster.take_lease(options("second", 60)).await.unwrap_err();
     let Error::Held { lease, holder, left } = &error else { panic!("{error:?}") };
     assert_eq!((lease.as_str(), holder.as_str()), ("leases.coordination.k8s.io default/restore", "first"));
-    assert!(*left > Duration::from_secs(50) && *left <= Duration::from_mins(1), "{left:?}");
+    assert!(*left > Duration::ZERO && *left <= Duration::from_mins(1), "{left:?}");
     first.release().await.unwrap();
     assert_eq!(read(&cluster).await, None, "nothing of ours stays");
 
@@ -145,14 +145,14 @@ async fn a_lost_lease_is_told_at_once() {
     let error = lock.keep().await;
     assert!(error.to_string().ends_with("was lost: it was deleted"), "{error}");
 
-    // Nobody can be asked, and it expires: before others may take it.
-    let mut lock = cluster.take_lease(options("ours", 4)).await.unwrap();
+    // Nobody can be asked, and it expires: that is told so long before others may take it as was asked for.
+    let mut lock = cluster.take_lease(options("ours", 20)).await.unwrap();
     let taken = Timestamp::now();
     server.stop_api_server().await;
-    let error = lock.keep().await;
+    let error = lock.keep_ahead(Duration::from_secs(10)).await;
     assert!(
         matches!(&error, Error::LeaseLost { message, .. } if message.starts_with("not renewed in time")),
         "{error:?}"
     );
-    assert!(Timestamp::now().duration_since(taken) <= SignedDuration::from_secs(4));
+    assert!(Timestamp::now().duration_since(taken) <= SignedDuration::from_secs(20));
 }

@@ -1,8 +1,5 @@
 //! The chain, and where it is kept.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, Instant};
-
 use jiff::Timestamp;
 use proptest::prelude::*;
 
@@ -90,18 +87,6 @@ proptest! {
     }
 }
 
-struct Seconds(AtomicI64);
-
-impl Clock for Seconds {
-    fn now(&self) -> Timestamp {
-        Timestamp::from_second(1_000_000 + self.0.fetch_add(1, Ordering::Relaxed)).unwrap()
-    }
-
-    fn random(&self) -> u64 {
-        4
-    }
-}
-
 fn id() -> RunId {
     "20261121T120000Z-k3f9qz".parse().unwrap()
 }
@@ -139,22 +124,4 @@ async fn a_key_is_taken_by_one_run() {
     assert!(matches!(journals.claim("another", &other).await.unwrap(), Claim::Taken(_)));
     drop(taken);
     assert!(matches!(journals.claim("pod/../../x", &other).await.unwrap(), Claim::Taken(_)));
-}
-
-/// What a step costs beyond its action: four lines, each durable. Printed for the docs; only what is absurd fails.
-#[tokio::test]
-async fn the_cost_of_lines_is_measured() {
-    let folder = tempfile::tempdir().unwrap();
-    let journals = DirectoryJournals::new(folder.path().to_owned());
-    let mut file = journals.create(&id()).await.unwrap();
-    let clock = Seconds(AtomicI64::new(0));
-    let mut head = Head::START;
-    let begun = Instant::now();
-    for _ in 0..200 {
-        let (line, next) = head.line(clock.now(), &Entry::Cancelled).unwrap();
-        file.append(line).await.unwrap();
-        head = next;
-    }
-    let each = begun.elapsed() / 200;
-    assert!(each < Duration::from_secs(1), "{each:?} a line");
 }
