@@ -5,8 +5,8 @@ use std::cmp::Reverse;
 use crate::cluster::{AlarmKind, EndpointStatus, MemberStatus};
 use crate::error::{EtcdError, Unfit, chain};
 
-/// Entries of the raft log that a member may lie behind the foremost one and still count as caught up. A snapshot is
-/// not linearizable; this bounds what it may lack to about a second of a busy cluster.
+/// Entries of the raft log that a member may lie behind the foremost one and still count as caught up: the snapshot
+/// waits for them, which takes about a second of a busy cluster.
 const MAX_LAG: u64 = 1_000;
 
 /// The endpoints that can give a snapshot, best first.

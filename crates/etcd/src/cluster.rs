@@ -24,7 +24,7 @@ pub struct EtcdOptions {
     pub tls: Option<Tls>,
     /// For the connection, its TLS handshake included.
     pub connect_timeout: Duration,
-    /// For a status call, and for the first message of a snapshot.
+    /// For a status call, and for a snapshot up to its first message.
     pub request_timeout: Duration,
     /// For each further message of a snapshot. Only time spent waiting for the server counts.
     pub message_timeout: Duration,
@@ -255,11 +255,13 @@ impl Cluster {
         })
     }
 
-    /// Starts a snapshot of the member at `endpoint`, one of the configured ones.
+    /// Starts a snapshot of the member at `endpoint`, one of the configured ones. It has everything that was written
+    /// before this was called, by whichever member.
     pub async fn snapshot(&self, endpoint: &str) -> Result<SnapshotStream, EtcdError> {
         let member = self.member(endpoint)?;
         // A refusal may come with the first message only.
         let start = async {
+            wire::catch_up(&member.channel).await?;
             let mut messages = wire::snapshot(&member.channel).await?;
             Ok((messages.message().await?, messages))
         };

@@ -125,42 +125,55 @@ async fn ready(channel: &Channel) -> Result<Grpc<Channel>, Status> {
 }
 
 pub(crate) async fn status(channel: &Channel) -> Result<StatusResponse, Status> {
-    unary(channel, "/etcdserverpb.Maintenance/Status", StatusRequest {}).await
+    unary(channel, "/etcdserverpb.Maintenance/Status", Request::new(StatusRequest {})).await
 }
 
-/// Asks with `hasleader`, so that a member that has lost its leader refuses (etcd's `newStreamInterceptor`) instead of
-/// handing out an old state.
+/// Asked with a leader, so that a member that has lost its own refuses (etcd's `newStreamInterceptor`) instead of handing
+/// out an old state.
 pub(crate) async fn snapshot(channel: &Channel) -> Result<Streaming<SnapshotResponse>, Status> {
     let path = PathAndQuery::from_static("/etcdserverpb.Maintenance/Snapshot");
     let codec = ProstCodec::<SnapshotRequest, SnapshotResponse>::default();
-    let mut request = Request::new(SnapshotRequest {});
+    Ok(ready(channel).await?.server_streaming(with_leader(SnapshotRequest {}), path, codec).await?.into_inner())
+}
+
+/// Waits until the member has applied what the cluster had committed when it was asked: a linearizable read (etcd's
+/// `linearizableReadNotify`), of a key that nobody has.
+pub(crate) async fn catch_up(channel: &Channel) -> Result<(), Status> {
+    let nothing = with_leader(RangeRequest { key: vec![0], range_end: Vec::new(), count_only: true });
+    let _: RangeResponse = unary(channel, "/etcdserverpb.KV/Range", nothing).await?;
+    Ok(())
+}
+
+/// A request that a member refuses which has lost its leader.
+fn with_leader<Q>(message: Q) -> Request<Q> {
+    let mut request = Request::new(message);
     request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-    Ok(ready(channel).await?.server_streaming(request, path, codec).await?.into_inner())
+    request
 }
 
 /// Asks for one answer.
-async fn unary<Q, A>(channel: &Channel, path: &'static str, request: Q) -> Result<A, Status>
+async fn unary<Q, A>(channel: &Channel, path: &'static str, request: Request<Q>) -> Result<A, Status>
 where
     Q: prost::Message + 'static,
     A: prost::Message + Default + 'static,
 {
     let path = PathAndQuery::from_static(path);
     let codec = ProstCodec::<Q, A>::default();
-    Ok(ready(channel).await?.unary(Request::new(request), path, codec).await?.into_inner())
+    Ok(ready(channel).await?.unary(request, path, codec).await?.into_inner())
 }
 
 /// The hash of all keys and values at the newest revision.
 pub(crate) async fn hash_kv(channel: &Channel) -> Result<HashKvResponse, Status> {
-    unary(channel, "/etcdserverpb.Maintenance/HashKV", HashKvRequest { revision: 0 }).await
+    unary(channel, "/etcdserverpb.Maintenance/HashKV", Request::new(HashKvRequest { revision: 0 })).await
 }
 
 /// How many keys there are. The key of one zero byte stands for the first there can be, and for no end.
 pub(crate) async fn count(channel: &Channel) -> Result<u64, Status> {
     let everything = RangeRequest { key: vec![0], range_end: vec![0], count_only: true };
-    let answer: RangeResponse = unary(channel, "/etcdserverpb.KV/Range", everything).await?;
+    let answer: RangeResponse = unary(channel, "/etcdserverpb.KV/Range", Request::new(everything)).await?;
     Ok(u64::try_from(answer.count).unwrap_or_default())
 }
 
 pub(crate) async fn member_list(channel: &Channel) -> Result<MemberListResponse, Status> {
-    unary(channel, "/etcdserverpb.Cluster/MemberList", MemberListRequest {}).await
+    unary(channel, "/etcdserverpb.Cluster/MemberList", Request::new(MemberListRequest {})).await
 }

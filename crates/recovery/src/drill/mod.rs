@@ -10,7 +10,6 @@
 mod account;
 mod checks;
 mod compare;
-mod doubts;
 mod etcd;
 mod fetch;
 mod kind;

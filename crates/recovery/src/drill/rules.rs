@@ -19,48 +19,37 @@ pub struct Rule {
 pub const RULES: &[Rule] = &[
     Rule {
         number: 1,
-        what: "written after the snapshot of etcd, and listed",
-        proof: "its resourceVersion in the index is later than the snapshot's revision",
-    },
-    Rule {
-        number: 2,
         what: "written after its list was taken, and in the snapshot",
         proof: "its restored resourceVersion is later than that of the list, and not later than the snapshot",
     },
     Rule {
-        number: 3,
+        number: 2,
         what: "deleted after its list was taken",
         proof: "the snapshot has the deletion, later than the list",
     },
-    Rule { number: 4, what: "not captured by the backup, which says so", proof: "the coverage has the gap" },
-    Rule { number: 5, what: "leases, which their holders renew", proof: WRITTEN },
+    Rule { number: 3, what: "not captured by the backup, which says so", proof: "the coverage has the gap" },
+    Rule { number: 4, what: "leases, which their holders renew", proof: WRITTEN },
     Rule {
-        number: 6,
+        number: 5,
         what: "configmap extension-apiserver-authentication of kube-system, with the API server's own authorities",
         proof: WRITTEN,
     },
-    Rule { number: 7, what: "RBAC labelled kubernetes.io/bootstrapping", proof: WRITTEN },
+    Rule { number: 6, what: "RBAC labelled kubernetes.io/bootstrapping", proof: WRITTEN },
     Rule {
-        number: 8,
+        number: 7,
         what: "FlowSchemas and PriorityLevelConfigurations that are kept up to date by the API server",
         proof: WRITTEN,
     },
-    Rule { number: 9, what: "APIServices that the API server registers by itself", proof: WRITTEN },
+    Rule { number: 8, what: "APIServices that the API server registers by itself", proof: WRITTEN },
     Rule {
-        number: 10,
+        number: 9,
         what: "service kubernetes of namespace default, its endpoints, the ServiceCIDR kubernetes and its addresses",
         proof: WRITTEN,
     },
-    Rule { number: 11, what: "the namespaces and PriorityClasses that every cluster has", proof: WRITTEN },
-    Rule { number: 12, what: "events", proof: WRITTEN },
+    Rule { number: 10, what: "the namespaces and PriorityClasses that every cluster has", proof: WRITTEN },
+    Rule { number: 11, what: "events", proof: WRITTEN },
     Rule {
-        number: 13,
-        what: "owned by a controller, and deleted by it between snapshot and list",
-        proof: "the list is later than the snapshot; the owner is in the index and was written after the snapshot, as its \
-                controller does when it deletes; and there are no more of these than revisions in between",
-    },
-    Rule {
-        number: 14,
+        number: 12,
         what: "the node of the drill's cluster of kind: its node, CSINode, and the pods of its control plane",
         proof: WRITTEN,
     },
@@ -69,19 +58,10 @@ pub const RULES: &[Rule] = &[
 const WRITTEN: &str = "its restored resourceVersion is later than the boot of etcd: the drill's API server wrote it";
 
 /// The rules' numbers, by name.
-pub(super) const AFTER_SNAPSHOT: u32 = 1;
-pub(super) const AFTER_LIST: u32 = 2;
-pub(super) const DELETED: u32 = 3;
-pub(super) const GAP: u32 = 4;
-pub(super) const OWNED: u32 = 13;
-const NODE: u32 = 14;
-
-/// The UID of the object's controller, which makes and deletes such objects.
-pub(super) fn controller(object: &Value) -> Option<&str> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?;
-    let controller = owners.iter().find(|owner| owner.get("controller") == Some(&Value::Bool(true)))?;
-    controller.get("uid").and_then(Value::as_str)
-}
+pub(super) const AFTER_LIST: u32 = 1;
+pub(super) const DELETED: u32 = 2;
+pub(super) const GAP: u32 = 3;
+const NODE: u32 = 12;
 
 /// Whether it is what the kubelet of that node registers: itself, and pods that it has from files.
 ///
@@ -110,31 +90,31 @@ pub(super) fn own_write(key: &ObjectKey, object: &Value, node: Option<&str>) -> 
     };
     let parent = |member: &str| object.pointer("/spec/parentRef")?.get(member)?.as_str();
     match (key.group.as_str(), key.resource.as_str()) {
-        ("coordination.k8s.io", "leases") => Some(5),
-        ("", "configmaps") if (namespace, name) == ("kube-system", "extension-apiserver-authentication") => Some(6),
-        ("rbac.authorization.k8s.io", _) if marked("labels", "kubernetes.io/bootstrapping") => Some(7),
-        ("flowcontrol.apiserver.k8s.io", _) if marked("annotations", "apf.kubernetes.io/autoupdate-spec") => Some(8),
+        ("coordination.k8s.io", "leases") => Some(4),
+        ("", "configmaps") if (namespace, name) == ("kube-system", "extension-apiserver-authentication") => Some(5),
+        ("rbac.authorization.k8s.io", _) if marked("labels", "kubernetes.io/bootstrapping") => Some(6),
+        ("flowcontrol.apiserver.k8s.io", _) if marked("annotations", "apf.kubernetes.io/autoupdate-spec") => Some(7),
         ("apiregistration.k8s.io", "apiservices") if marked("labels", "kube-aggregator.kubernetes.io/automanaged") => {
-            Some(9)
+            Some(8)
         }
         ("", "services" | "endpoints") | ("discovery.k8s.io", "endpointslices")
             if (namespace, name) == ("default", "kubernetes") =>
         {
-            Some(10)
+            Some(9)
         }
-        ("networking.k8s.io", "servicecidrs") if name == "kubernetes" => Some(10),
+        ("networking.k8s.io", "servicecidrs") if name == "kubernetes" => Some(9),
         ("networking.k8s.io", "ipaddresses")
             if parent("namespace") == Some("default") && parent("name") == Some("kubernetes") =>
         {
-            Some(10)
+            Some(9)
         }
-        ("", "namespaces") if ["default", "kube-node-lease", "kube-public", "kube-system"].contains(&name) => Some(11),
+        ("", "namespaces") if ["default", "kube-node-lease", "kube-public", "kube-system"].contains(&name) => Some(10),
         ("scheduling.k8s.io", "priorityclasses")
             if ["system-cluster-critical", "system-node-critical"].contains(&name) =>
         {
-            Some(11)
+            Some(10)
         }
-        ("" | "events.k8s.io", "events") => Some(12),
+        ("" | "events.k8s.io", "events") => Some(11),
         _ => None,
     }
 }
@@ -163,18 +143,18 @@ mod tests {
             own_write(&key, &object, Some("kind-node"))
         };
         let none = json!({});
-        assert_eq!(rule("", "configmaps", "kube-system", "extension-apiserver-authentication", none.clone()), Some(6));
+        assert_eq!(rule("", "configmaps", "kube-system", "extension-apiserver-authentication", none.clone()), Some(5));
         assert_eq!(rule("", "configmaps", "shop", "extension-apiserver-authentication", none.clone()), None);
         let labelled = json!({"metadata": {"labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}});
-        assert_eq!(rule("rbac.authorization.k8s.io", "clusterroles", "", "admin", labelled.clone()), Some(7));
+        assert_eq!(rule("rbac.authorization.k8s.io", "clusterroles", "", "admin", labelled.clone()), Some(6));
         assert_eq!(rule("rbac.authorization.k8s.io", "clusterroles", "", "admin", none.clone()), None);
         assert_eq!(rule("", "secrets", "shop", "db", labelled), None);
-        assert_eq!(rule("", "services", "default", "kubernetes", none.clone()), Some(10));
+        assert_eq!(rule("", "services", "default", "kubernetes", none.clone()), Some(9));
         assert_eq!(rule("", "services", "default", "web", none.clone()), None);
-        assert_eq!(rule("", "nodes", "", "kind-node", none.clone()), Some(14));
+        assert_eq!(rule("", "nodes", "", "kind-node", none.clone()), Some(12));
         assert_eq!(rule("", "nodes", "", "other", none.clone()), None);
         let pod = |source: &str, node: &str| json!({"metadata": {"annotations": {"kubernetes.io/config.source": source}}, "spec": {"nodeName": node}});
-        assert_eq!(rule("", "pods", "kube-system", "etcd-kind-node", pod("file", "kind-node")), Some(14));
+        assert_eq!(rule("", "pods", "kube-system", "etcd-kind-node", pod("file", "kind-node")), Some(12));
         assert_eq!(rule("", "pods", "kube-system", "etcd-kind-node", pod("file", "other")), None);
         assert_eq!(rule("", "pods", "shop", "web", pod("api", "kind-node")), None);
     }

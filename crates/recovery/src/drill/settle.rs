@@ -226,7 +226,9 @@ impl Object {
     }
 
     fn has_controller(&self) -> bool {
-        super::rules::controller(&self.json).is_some()
+        let owners = self.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+        let keeps = |owner: &Value| owner.get("controller") == Some(&Value::Bool(true));
+        owners.is_some_and(|owners| owners.iter().any(keeps))
     }
 
     fn path(&self) -> ObjectPath<'_> {
