@@ -36,6 +36,7 @@ pub use document::{
 };
 pub use engine::{Engine, EngineError};
 pub use event::{Event, EventTarget, Triggered};
+pub use expression::Condition;
 pub use journal::{
     Claim, DirectoryJournals, Entry, InverseRecord, JournalError, JournalFile, Journals, Line, Observer, Sources,
     StorageError, Stored, WriteOutcome,

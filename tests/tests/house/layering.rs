@@ -46,7 +46,7 @@ const BOUNDARIES: [(&str, &[&str]); 21] = [
     ("prometheus-client", &["lifeboat-daemon"]),
     ("reqwest", &["lifeboat-daemon"]),
     ("rcgen", &["lifeboat-controlplane"]),
-    ("cel", &["lifeboat-playbook", "lifeboat-recovery"]),
+    ("cel", &["lifeboat-playbook"]),
     ("clap", &["lifeboat"]),
     ("comfy-table", &["lifeboat"]),
     ("indicatif", &["lifeboat"]),

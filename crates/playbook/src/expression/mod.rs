@@ -5,6 +5,7 @@
 //! of every loop. What has no loop ends by itself, but for functions over long texts; so it runs beside the engine, which
 //! gives it up when its time is over.
 
+mod condition;
 mod infer;
 mod template;
 mod types;
@@ -18,6 +19,7 @@ use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 use cel::{Context, Env, ExecutionError, IdedExpr, extensions};
 use serde_json::{Map, Value};
 
+pub use condition::Condition;
 pub(crate) use infer::{Path, Variables};
 pub(crate) use template::Template;
 pub(crate) use types::{Type, not_null, resolved, type_names};
@@ -78,9 +80,10 @@ impl Expression {
         }
         let parser = ENV.parser().max_recursion_depth(MAX_DEPTH);
         let ast = parser.parse(source).map_err(|errors| {
-            let first = errors.errors.first().map_or("it is no CEL", |error| error.msg.as_str());
-            let first: String = first.lines().next().unwrap_or_default().chars().take(200).collect();
-            format!("'{}': {first}", shown(source))
+            let Some(first) = errors.errors.first() else { return format!("'{}': it is no CEL", shown(source)) };
+            let (line, column) = first.pos;
+            let text: String = first.msg.lines().next().unwrap_or_default().chars().take(200).collect();
+            format!("'{}', at {line}:{column}: {text}", shown(source))
         })?;
         if loops(&ast) > MAX_LOOPS {
             return Err(format!("'{}': more than {MAX_LOOPS} loops within one another", shown(source)));
@@ -164,6 +167,11 @@ impl Expression {
 }
 
 fn resolve(ast: &IdedExpr, scope: Scope, rounds: Arc<AtomicU32>) -> Result<Value, String> {
+    value::to_json(run(ast, scope, rounds).map_err(|error| reason(&error))?)
+}
+
+/// The value of an expression whose loops may make so many rounds.
+fn run(ast: &IdedExpr, scope: Scope, rounds: Arc<AtomicU32>) -> Result<cel::Value, ExecutionError> {
     let mut context = Context::with_env(Arc::clone(&ENV));
     // Fails only where the name is taken by a function with the same arguments, which a test would show.
     let _ = context.add_function("always", || true);
@@ -174,8 +182,7 @@ fn resolve(ast: &IdedExpr, scope: Scope, rounds: Arc<AtomicU32>) -> Result<Value
     for (name, variable) in scope {
         context.add_variable_from_value(name, value::of_json(variable));
     }
-    let result = context.resolve(ast).map_err(|error| reason(&error))?;
-    value::to_json(result)
+    context.resolve(ast)
 }
 
 /// What is wrong, without any value of the objects it is about.
