@@ -2,9 +2,13 @@
 //! control plane without nodes can have. `velero#N` is an issue of Velero; the others were seen in its version 1.18.
 //!
 //! Those that other tests hold already: Secrets readable in the bucket (velero#434, 3218, 10246: `promises/sealed`),
-//! forged and altered archives (velero#3875: `promises/authentic`), silent gaps (velero#6929, 2434, 3087, 3824:
-//! `promises/gaps_are_loud`), no dry run (velero#448, 8148, 3536: `promises/a_plan_is_a_plan`), a restart that fails
-//! the job (velero#4503, 3852) and going back to an exact state (velero#6142, 6033: `e2e/restore_objects`).
+//! forged and altered archives (velero#3875: `promises/authentic`), backups that nobody has tried (velero#1688, 9543:
+//! `e2e/drill`), silent gaps (velero#6929, 2434, 3087, 3824: `promises/gaps_are_loud`), no dry run (velero#448, 8148, 3536:
+//! `promises/a_plan_is_a_plan`), memory that grows with the cluster (velero#3851, 5753, 7902, 9169:
+//! `promises/flat_memory`), buckets with Object Lock (velero#8686, 8690) and a last good backup that is removed
+//! (velero#9061, 3520, 5317, 7804: `promises/the_last_good_one_stays`), no etcd (velero#1610, 2296: `e2e/etcd_restore`), a
+//! restart that fails the job (velero#4503, 3852) and going back to an exact state (velero#6142, 6033:
+//! `e2e/restore_objects`). How fast a restore is (velero#6845), and its own memory, are measured by `scripts/bench`.
 
 use lifeboat_recovery::restore_objects::Settings;
 use serde_json::{Value, json};

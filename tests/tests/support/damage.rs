@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use lifeboat_archive::{Sealed, SigningKey};
-use lifeboat_model::{BackupId, ClusterRecord, LookupEntry, Manifest, Part, PartName, Previous, SignedDocument};
+use lifeboat_model::{BackupId, ClusterRecord, LookupEntry, Manifest, PartName, Previous, SignedDocument};
 use serde_json::Value;
 
 use super::{Files, Keys, backup_key, part_key};
@@ -237,13 +237,7 @@ impl Scene {
 
 fn replace_record(manifest: &mut Manifest, part: &PartName, sealed: &Sealed) {
     let record = manifest.parts.iter_mut().find(|record| record.name == *part).unwrap();
-    *record = Part {
-        name: part.clone(),
-        plain_bytes: sealed.plain_bytes,
-        plain_sha256: sealed.plain_sha256,
-        stored_bytes: sealed.stored_bytes,
-        stored_sha256: sealed.stored_sha256,
-    };
+    *record = sealed.describe(part.clone());
 }
 
 /// Writes another path into the first header of a tar, and the checksum that belongs to it.

@@ -62,12 +62,7 @@ impl Keys {
     /// The plain bytes of a part, as the owner of the recovery key sees them.
     pub(crate) fn open(&self, files: &Files, id: &str, part: &PartName) -> Vec<u8> {
         let part = Self::manifest(files, id).part(part).unwrap().clone();
-        let expected = Sealed {
-            plain_bytes: part.plain_bytes,
-            plain_sha256: part.plain_sha256,
-            stored_bytes: part.stored_bytes,
-            stored_sha256: part.stored_sha256,
-        };
+        let expected = Sealed::from(&part);
         let stored = files[&part_key(id, part.name.as_str())].as_slice();
         let mut reader = SealedReader::new(stored, &self.identities, &expected).unwrap();
         let mut plain = Vec::new();

@@ -163,7 +163,7 @@ fn block_unserved(candidates: &mut Candidates, target: &Target) -> Result<()> {
             }
             let why = target.failure_of(&kind.resource).map(|why| format!(" ({why})")).unwrap_or_default();
             let known = if kind.resource.group.contains('.') && !kind.resource.group.ends_with(".k8s.io") {
-                format!("; restore its definition with it, or before: --kind crd --name {name}")
+                format!("; restore its definition first, by --kind crd --name {name}, or start the server of its API")
             } else {
                 String::new()
             };

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use lifeboat_archive::Sealed;
-use lifeboat_model::{Digest, IndexEntry, LookupEntry, Object, Part, PartName};
+use lifeboat_model::{Digest, IndexEntry, LookupEntry, Object, PartName};
 use serde_json::Value;
 
 use crate::support::{Files, Keys, Site, backup_key, part_key};
@@ -36,7 +36,7 @@ impl Forge {
             if part.name == PartName::ETCD {
                 part.clone_from(other.part(&PartName::ETCD).unwrap());
             } else if part.name == PartName::COVERAGE {
-                *part = record(&PartName::COVERAGE, &sealed.0);
+                *part = sealed.0.describe(PartName::COVERAGE);
             }
         }
         Keys::put_manifest(&self.keys.signer, &mut self.files, objects, &manifest);
@@ -88,11 +88,11 @@ impl Forge {
                 first,
             };
             writeln!(lookup, "{}", serde_json::to_string(&entry).unwrap()).unwrap();
-            *manifest.parts.iter_mut().find(|part| part.name == name).unwrap() = record(&name, &sealed);
+            *manifest.parts.iter_mut().find(|part| part.name == name).unwrap() = sealed.describe(name.clone());
         }
         let (sealed, _) = self.put(id, &PartName::LOOKUP, &lookup, &[]);
         *manifest.parts.iter_mut().find(|part| part.name == PartName::LOOKUP).unwrap() =
-            record(&PartName::LOOKUP, &sealed);
+            sealed.describe(PartName::LOOKUP);
         Keys::put_manifest(&self.keys.signer, &mut self.files, id, &manifest);
     }
 
@@ -124,15 +124,5 @@ impl Forge {
             .filter_map(|(key, bytes)| Some((key.strip_prefix(&from)?.to_owned(), bytes.clone())))
             .collect();
         self.files.extend(copies.into_iter().map(|(file, bytes)| (format!("{to}{file}"), bytes)));
-    }
-}
-
-fn record(name: &PartName, sealed: &Sealed) -> Part {
-    Part {
-        name: name.clone(),
-        plain_bytes: sealed.plain_bytes,
-        plain_sha256: sealed.plain_sha256,
-        stored_bytes: sealed.stored_bytes,
-        stored_sha256: sealed.stored_sha256,
     }
 }
