@@ -31,7 +31,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::cluster::binaries;
 
 /// How long a server may take to answer.
-const READY: Duration = Duration::from_secs(30);
+const READY: Duration = Duration::from_mins(2);
 /// How often another port is tried when the first was taken.
 const STARTS: u32 = 3;
 

@@ -23,6 +23,9 @@ const COMMON: [&str; 9] = [
     "BEGIN CERTIFICATE",
 ];
 
+/// The claim of the first place in the chain.
+const CLAIM: &str = "prod/chain/00000000000000000001.json";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_the_cluster_is_readable_in_a_directory() {
     let _turn = turn().await;
@@ -44,7 +47,7 @@ async fn nothing_is_readable(site: Site) {
         .map(|part| format!("{part}.zst.age"));
     let documents = ["manifest.json", "manifest.json.minisig"].map(str::to_owned);
     let names = wanted.iter().chain(&documents).map(|name| backup_key(id, name));
-    let records = ["prod/cluster.json", "prod/cluster.json.minisig"].map(str::to_owned);
+    let records = ["prod/cluster.json", "prod/cluster.json.minisig", CLAIM].map(str::to_owned);
     assert_eq!(files.keys().cloned().collect::<BTreeSet<_>>(), names.chain(records).collect());
     for name in wanted {
         let bytes = &files[&backup_key(id, &name)];
@@ -58,6 +61,9 @@ async fn nothing_is_readable(site: Site) {
         }
     }
     manifest_tells_sizes_and_times_only(&files, id, created["objects"].as_u64().unwrap());
+    let claim: serde_json::Map<String, Value> = serde_json::from_slice(&files[CLAIM]).unwrap();
+    assert_eq!(claim.keys().collect::<Vec<_>>(), ["backup", "fence", "format", "manifest", "seen"]);
+    assert_eq!(claim["manifest"].as_str().unwrap().as_bytes(), &*files[&backup_key(id, "manifest.json")]);
 
     // The same search finds everything once the parts are open, so it would have found them.
     let keys = Keys::of(&site);

@@ -152,5 +152,5 @@ pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), asked).await.unwrap_or_else(|_| panic!("no {what} within a minute"))
+    tokio::time::timeout(Duration::from_mins(3), asked).await.unwrap_or_else(|_| panic!("no {what} within 3 minutes"))
 }

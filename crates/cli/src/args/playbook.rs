@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::incident::{PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs};
 
-/// Read and check playbooks for incidents
+/// Read, check, plan and run playbooks for incidents
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlaybookCommand {
     List(PlaybookListArgs),
@@ -62,7 +62,7 @@ pub(crate) struct PlaybookActionsArgs {
     pub(crate) name: Option<String>,
 }
 
-/// Look at runs of playbooks: what was done, and whether its journal was altered
+/// Look at runs of playbooks, go on with them, and undo them
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunCommand {
     List(RunListArgs),

@@ -1,6 +1,6 @@
 //! What is printed, word for word.
 
-use crate::program::{expect, expect_json, run};
+use crate::program::{expect, expect_json};
 
 #[test]
 fn texts_are_as_written_down() {
