@@ -97,11 +97,40 @@ pub(crate) fn merged(value: &Value, patch: &Value) -> Value {
     Value::Object(members)
 }
 
+/// The merge patch that makes `after` of `before`. `after` has no nulls: a merge patch cannot write one.
+pub(crate) fn difference(before: &Value, after: &Value) -> Value {
+    let (Value::Object(before), Value::Object(wanted)) = (before, after) else { return after.clone() };
+    let gone = before.keys().filter(|key| !wanted.contains_key(*key)).map(|key| (key.clone(), Value::Null));
+    let changed = wanted.iter().filter(|(key, value)| before.get(*key) != Some(*value));
+    let nothing = Value::Null;
+    let changed = changed.map(|(key, value)| (key.clone(), difference(before.get(key).unwrap_or(&nothing), value)));
+    gone.chain(changed).collect::<serde_json::Map<_, _>>().into()
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    fn tree() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![any::<bool>().prop_map(Value::from), "[a-c]{0,2}".prop_map(Value::from)];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("[a-c]", inner, 0..4)
+                    .prop_map(|members| members.into_iter().collect::<serde_json::Map<_, _>>().into()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_difference_makes_one_of_the_other(before in tree(), after in tree()) {
+            prop_assert_eq!(merged(&before, &difference(&before, &after)), after);
+        }
+    }
 
     #[test]
     fn a_merge_patch_is_that_of_the_rfc() {

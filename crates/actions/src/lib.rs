@@ -8,11 +8,14 @@ mod api;
 mod credentials;
 mod evidence;
 mod fields;
+mod image;
+mod namespace;
 mod node;
 mod planning;
 mod pod;
 mod policy;
 mod resources;
+mod secret;
 mod switch;
 mod target;
 mod workload;
@@ -23,6 +26,7 @@ use lifeboat_playbook::{Registry, RegistryError};
 
 pub use api::Connection;
 pub use evidence::EvidenceFolder;
+pub use secret::Random;
 
 /// What a proof waits for a controller; the step's own time-out may be shorter.
 const PATIENCE: Duration = Duration::from_mins(2);
@@ -34,6 +38,8 @@ pub struct Settings {
     pub connection: Connection,
     /// Where evidence is put.
     pub evidence: EvidenceFolder,
+    /// What new secrets are made of: fills bytes with what nobody can guess.
+    pub random: Random,
 }
 
 /// Offers the actions of this crate.
@@ -45,15 +51,20 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(target::Resolve::new(connection()))?;
     registry.add(evidence::Objects::new(connection(), settings.evidence.clone()))?;
     registry.add(evidence::Logs::new(connection(), settings.evidence.clone()))?;
+    registry.add(image::Hunt::new(connection()))?;
+    registry.add(namespace::Lockdown::new(connection()))?;
     registry.add(pod::Isolate::new(connection()))?;
     registry.add(pod::Delete::new(connection()))?;
     registry.add(credentials::RevokeAccount::new(connection()))?;
     registry.add(credentials::RevokeRbac::new(connection()))?;
+    registry.add(secret::Rotate::new(connection(), settings.random))?;
     registry.add(node::Cordon::new(connection()))?;
     registry.add(node::Protect::new(connection()))?;
     registry.add(node::Taint::new(connection()))?;
     registry.add(node::Drain::new(connection()))?;
     registry.add(workload::Scale::new(connection()))?;
+    registry.add(workload::Restart::new(connection()))?;
+    registry.add(workload::UndoRollout::new(connection()))?;
     registry.add(workload::SuspendCronJob::new(connection()))?;
     registry.add(workload::SuspendJob::new(connection()))?;
     Ok(())

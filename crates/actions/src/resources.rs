@@ -23,6 +23,8 @@ const fn of_cluster(group: &'static str, resource: &'static str, kind: &'static 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 pub(crate) static POD: Resource = of("", "pods", "Pod");
+pub(crate) static NAMESPACE: Resource = of_cluster("", "namespaces", "Namespace");
+pub(crate) static RESOURCE_QUOTA: Resource = of("", "resourcequotas", "ResourceQuota");
 pub(crate) static NODE: Resource = of_cluster("", "nodes", "Node");
 pub(crate) static EVENT: Resource = of("", "events", "Event");
 pub(crate) static SECRET: Resource = of("", "secrets", "Secret");
@@ -33,6 +35,7 @@ pub(crate) static DEPLOYMENT: Resource = of("apps", "deployments", "Deployment")
 pub(crate) static REPLICA_SET: Resource = of("apps", "replicasets", "ReplicaSet");
 pub(crate) static STATEFUL_SET: Resource = of("apps", "statefulsets", "StatefulSet");
 pub(crate) static DAEMON_SET: Resource = of("apps", "daemonsets", "DaemonSet");
+pub(crate) static CONTROLLER_REVISION: Resource = of("apps", "controllerrevisions", "ControllerRevision");
 pub(crate) static JOB: Resource = of("batch", "jobs", "Job");
 pub(crate) static CRON_JOB: Resource = of("batch", "cronjobs", "CronJob");
 pub(crate) static ROLE: Resource = of(RBAC, "roles", "Role");
@@ -44,8 +47,9 @@ pub(crate) static AUTOSCALER: Resource =
     Resource { version: "v2", ..of("autoscaling", "horizontalpodautoscalers", "HorizontalPodAutoscaler") };
 
 /// Those that can be targets, owners or evidence.
-static KNOWN: [&Resource; 18] = [
+static KNOWN: [&Resource; 19] = [
     &POD,
+    &NAMESPACE,
     &NODE,
     &EVENT,
     &SERVICE,

@@ -1,5 +1,7 @@
 //! Playbooks at the desk: a kubeconfig, a folder of runs, and nothing else.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -27,8 +29,11 @@ impl Desk {
         // Who asks is who the API server says we are: a name from the environment would prove nothing.
         let requester = Identity(cluster.whoami().await?);
         let journals = playbooks::journals(app, state)?;
-        let settings =
-            Settings { connection: Connection::of(cluster), evidence: EvidenceFolder::new(evidence(app, state)?) };
+        let settings = Settings {
+            connection: Connection::of(cluster),
+            evidence: EvidenceFolder::new(evidence(app, state)?),
+            random,
+        };
         let engine = Engine {
             registry: Arc::new(registry(&settings)?),
             journals: Arc::new(journals),
@@ -52,7 +57,12 @@ fn registry(settings: &Settings) -> Result<Registry> {
 /// Every action, to read playbooks with: none of them has a cluster.
 pub(crate) fn manual() -> Result<Registry> {
     let connection = Connection::new(ConnectOptions::default());
-    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()) })
+    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random })
+}
+
+/// The kernel's random source: what new secrets are made of.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
 }
 
 /// In an incident there may be a kubeconfig and no configuration.

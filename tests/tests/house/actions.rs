@@ -17,7 +17,7 @@ fn registry() -> Registry {
     let mut registry = Registry::new();
     add_builtin(&mut registry).unwrap();
     let connection = Connection::new(ConnectOptions::default());
-    let settings = Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()) };
+    let settings = Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random: |_| Ok(()) };
     add_actions(&mut registry, &settings).unwrap();
     registry
 }

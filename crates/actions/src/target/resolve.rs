@@ -13,7 +13,7 @@ use crate::api::{Api, Connection, Place};
 use crate::fields::{reference, uid};
 use crate::planning::review;
 use crate::resources::{
-    CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, NODE, POD, REPLICA_SET, Resource, SERVICE_ACCOUNT, STATEFUL_SET,
+    CRON_JOB, DAEMON_SET, DEPLOYMENT, JOB, NAMESPACE, NODE, POD, REPLICA_SET, Resource, SERVICE_ACCOUNT, STATEFUL_SET,
 };
 
 /// The most candidates that are named.
@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Pod,
     /// A node.
     Node,
+    /// A namespace.
+    Namespace,
     /// A service account.
     ServiceAccount,
     /// A deployment.
@@ -60,6 +62,7 @@ impl Kind {
         match self {
             Self::Pod => &POD,
             Self::Node => &NODE,
+            Self::Namespace => &NAMESPACE,
             Self::ServiceAccount => &SERVICE_ACCOUNT,
             Self::Deployment => &DEPLOYMENT,
             Self::ReplicaSet => &REPLICA_SET,
@@ -106,6 +109,7 @@ pub(crate) struct Outputs {
 const PERMISSIONS: &[Permission] = &[
     Permission { group: "", resource: "pods", verbs: &["get", "list"] },
     Permission { group: "", resource: "nodes", verbs: &["get"] },
+    Permission { group: "", resource: "namespaces", verbs: &["get"] },
     Permission { group: "", resource: "serviceaccounts", verbs: &["get"] },
     Permission { group: "apps", resource: "deployments", verbs: &["get"] },
     Permission { group: "apps", resource: "replicasets", verbs: &["get"] },

@@ -3,7 +3,10 @@
 
 mod accounts;
 mod containment;
+mod library;
+mod locks;
 mod nodes;
 mod refusals;
+mod rollouts;
 mod workloads;
 mod world;

@@ -51,8 +51,14 @@ pub(crate) fn engine(kubeconfig: &Path, evidence: &Path, journals: &Path) -> Eng
     let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), ..ConnectOptions::default() };
     let mut registry = Registry::new();
     add_builtin(&mut registry).unwrap();
-    let settings =
-        Settings { connection: Connection::new(options), evidence: EvidenceFolder::new(evidence.to_owned()) };
+    let settings = Settings {
+        connection: Connection::new(options),
+        evidence: EvidenceFolder::new(evidence.to_owned()),
+        random: |bytes| {
+            bytes.fill_with(|| fastrand::u8(..));
+            Ok(())
+        },
+    };
     add_actions(&mut registry, &settings).unwrap();
     Engine {
         registry: Arc::new(registry),

@@ -1,0 +1,6 @@
+//! Containing a namespace.
+
+mod lockdown;
+mod locks;
+
+pub(crate) use lockdown::Lockdown;

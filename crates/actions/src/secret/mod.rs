@@ -1,0 +1,8 @@
+//! Secrets: new values, and who reads them.
+
+mod consumers;
+mod rotate;
+mod value;
+
+pub(crate) use rotate::Rotate;
+pub use value::Random;
