@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifeboat_archive::{Identities, PublicKey, Recipients, RecoveryKey, SigningKey, TrustedKeys};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_model::{BackupId, BackupState, DrillTargets, NamedSchedule, Reason, ResourcesConfig, Tier};
@@ -29,6 +29,7 @@ const USER: &str = "lifeboat-daemon";
 /// What a machine may take that has a lot else to do.
 const DEADLINE: Duration = Duration::from_mins(3);
 
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 #[derive(Debug)]
 struct System;
 
@@ -249,9 +250,9 @@ impl Stage {
         (self.take(&id, reason).await, request.reply)
     }
 
-    /// Has the id of a backup noted.
+    /// Has the id of a backup noted, which takes a minute, as with an API server that is busy.
     pub(super) async fn note(&self, begun: Option<oneshot::Sender<Begun>>) -> BackupId {
-        let id = self.new_id();
+        let id = BackupId::new(self.context.clock.now() - MINUTE, self.context.clock.random());
         let (noted, wait) = oneshot::channel();
         begun.unwrap().send(Begun { id: id.clone(), noted }).unwrap();
         wait.await.unwrap();
