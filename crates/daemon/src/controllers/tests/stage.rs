@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_archive::{Identities, PublicKey, Recipients, RecoveryKey, SigningKey, TrustedKeys};
 use lifeboat_kubernetes::ConnectOptions;
-use lifeboat_model::{BackupId, BackupState, DrillTargets, NamedSchedule, Reason, ResourcesConfig, Tier};
+use lifeboat_model::{BackupId, BackupState, DrillTargets, Reason, ResourcesConfig, Tier};
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
 use lifeboat_recovery::{BackupRef, Catalog, Clock, Context, Progress};
@@ -22,14 +22,15 @@ use super::super::{ControllerOptions, run};
 use crate::event::{BackupFacts, DaemonEvent, Events, Origin, Run};
 use crate::request::{BackupRequest, Begun, Request};
 use crate::resources::{PERMISSIONS, definitions};
+use crate::scheduler::Standing;
 
 /// The namespace whose objects count.
 pub(super) const NAMESPACE: &str = "lifeboat";
 const USER: &str = "lifeboat-daemon";
 /// What a machine may take that has a lot else to do.
 const DEADLINE: Duration = Duration::from_mins(3);
-
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
+
 #[derive(Debug)]
 struct System;
 
@@ -47,7 +48,7 @@ pub(super) struct Stage {
     pub(super) cluster: Cluster,
     pub(super) context: Context,
     pub(super) events: Events,
-    pub(super) schedules: watch::Sender<Vec<NamedSchedule>>,
+    pub(super) schedules: watch::Sender<Vec<Standing>>,
     pub(super) identity: String,
     signer: Arc<SigningKey>,
     recipients: Arc<Recipients>,
