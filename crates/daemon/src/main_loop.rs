@@ -339,7 +339,7 @@ impl MainLoop {
             match result {
                 Ok(backup) => {
                     // Whoever may not be the only leader removes nothing.
-                    if let Some(policy) = spec.retention.as_ref().filter(|_| !isolated) {
+                    if let Some(policy) = runner.retention(&spec).filter(|_| !isolated) {
                         runner.prune(&name, policy, &cancel).await;
                     }
                     Ended::Done(backup.started)
