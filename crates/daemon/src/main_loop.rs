@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use lifeboat_model::{DrillTargets, NamedSchedule, Reason};
+use lifeboat_model::{DrillTargets, Reason};
 use lifeboat_recovery::{BackupRef, Error as RecoveryError, chain, drill};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, spawn_local};
@@ -19,7 +19,7 @@ use crate::leader::Office;
 use crate::request::{BackupRequest, DrillRequest, Request};
 use crate::run::{Controllers, control};
 use crate::runner::{Exercise, Order, Runner, Seen};
-use crate::scheduler::{Action, Ended, Job, Scheduler};
+use crate::scheduler::{Action, Ended, Job, Scheduler, Standing};
 use crate::timing::Timing;
 
 /// The clock is looked at as often, whatever is expected, since it may be set.
@@ -33,7 +33,7 @@ const LONGEST_WAIT: Duration = Duration::from_mins(1);
 /// What comes from outside of the loop.
 pub(crate) struct Inbox {
     pub(crate) office: watch::Receiver<Office>,
-    pub(crate) schedules: watch::Receiver<Vec<NamedSchedule>>,
+    pub(crate) schedules: watch::Receiver<Vec<Standing>>,
     pub(crate) requests: mpsc::Receiver<Request>,
 }
 
@@ -259,13 +259,15 @@ impl MainLoop {
         self.runner.events.publish(event);
     }
 
-    fn set_schedules(&mut self, others: &[NamedSchedule]) {
-        let schedules: Vec<NamedSchedule> = self.runner.config.schedules.iter().chain(others).cloned().collect();
+    fn set_schedules(&mut self, others: &[Standing]) {
+        let ours = self.runner.config.schedules.iter().cloned().map(Standing::from);
+        let schedules: Vec<Standing> = ours.chain(others.iter().cloned()).collect();
         let mut actions = Vec::new();
         for (schedule, error) in self.scheduler.set_schedules(self.now(), &schedules, &mut actions) {
             tracing::error!(schedule, error = chain(&error), "a schedule makes no sense");
         }
-        self.publish(DaemonEvent::Schedules(schedules.into()));
+        let schedules = schedules.into_iter().map(|standing| standing.schedule).collect();
+        self.publish(DaemonEvent::Schedules(schedules));
         self.perform(actions);
     }
 
@@ -337,7 +339,7 @@ impl MainLoop {
             match result {
                 Ok(backup) => {
                     // Whoever may not be the only leader removes nothing.
-                    if let Some(policy) = spec.retention.as_ref().filter(|_| !isolated) {
+                    if let Some(policy) = runner.retention(&spec).filter(|_| !isolated) {
                         runner.prune(&name, policy, &cancel).await;
                     }
                     Ended::Done(backup.started)

@@ -20,6 +20,7 @@ use crate::event::Events;
 use crate::leader::{Leader, Office};
 use crate::main_loop::{Inbox, MainLoop};
 use crate::runner::Runner;
+use crate::scheduler::Standing;
 use crate::timing::Timing;
 use crate::watch::Watch;
 
@@ -130,7 +131,7 @@ pub(crate) type Controllers = Box<dyn Fn() -> ControllerOptions + Send + Sync>;
 fn controlled(
     options: &DaemonOptions,
     cluster: Option<Cluster>,
-    schedules: watch::Sender<Vec<NamedSchedule>>,
+    schedules: watch::Sender<Vec<Standing>>,
     requests: mpsc::Sender<crate::request::Request>,
     events: &Events,
 ) -> Option<Controllers> {

@@ -10,13 +10,13 @@ use lifeboat_etcd::EtcdOptions;
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_model::{
     BackupId, BackupState, Config, DrillTargets, Gap, Manifest, ObjectLock, Reason, ResourcesConfig, RetentionPolicy,
-    Tier,
+    ScheduleSpec, Tier,
 };
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
-use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Overview, Progress, chain, retention};
+use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Overview, Progress, Summary, chain, retention};
 use lifeboat_store::RetainedStore;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -98,14 +98,36 @@ impl Runner {
     /// The backup that an earlier try of this run took, where it was not known that it had succeeded.
     pub(crate) async fn taken_for(&self, run: &Run, cancel: &CancellationToken) -> Result<Option<BackupFacts>, Error> {
         let Origin::Schedule(name) = &run.origin else { return Ok(None) };
-        let work = async { Catalog::open(self.context(cancel)).await?.list().await };
-        let listing = Box::pin(cancel.run_until_cancelled(work)).await.unwrap_or(Err(Error::Cancelled))?;
-        let ours = |manifest: &Manifest| {
-            manifest.started >= run.due && matches!(&manifest.reason, Reason::Schedule(theirs) if theirs == name)
+        let work = Box::pin(self.refreshed(cancel));
+        let overview = cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled))?;
+        let ours = |backup: &Summary| {
+            backup.started >= run.due && matches!(&backup.reason, Reason::Schedule(theirs) if theirs == name)
         };
-        let taken = listing.backups.into_iter().map(|entry| entry.manifest).find(ours);
-        // What is sealed is not known to us any more.
-        Ok(taken.map(|manifest| facts(manifest, 0, Arc::default())))
+        let taken = overview.backups().iter().rev().find(|(_, backup)| ours(backup));
+        Ok(taken.map(|(id, backup)| BackupFacts {
+            id: id.clone(),
+            sequence: backup.sequence,
+            state: backup.state,
+            started: backup.started,
+            finished: backup.finished,
+            stored_bytes: backup.stored_bytes,
+            // What is sealed is not known to us any more.
+            objects: 0,
+            gaps: Arc::default(),
+        }))
+    }
+
+    /// The backups of the store, of which only those are read that are new.
+    async fn refreshed(&self, cancel: &CancellationToken) -> Result<MutexGuard<'_, Overview>, Error> {
+        let catalog = Catalog::open(self.context(cancel)).await?;
+        let mut overview = self.overview.lock().await;
+        while overview.refresh(&catalog, MANIFESTS).await?.pending > 0 {}
+        Ok(overview)
+    }
+
+    /// What is removed on behalf of a schedule: by its own rules, or by those of the configuration, if there are any.
+    pub(crate) fn retention<'a>(&'a self, spec: &'a ScheduleSpec) -> Option<&'a RetentionPolicy> {
+        spec.retention.as_ref().or(Some(&self.config.retention).filter(|policy| policy.has_rules()))
     }
 
     async fn back_up_as(
@@ -205,13 +227,7 @@ impl Runner {
 
     /// Looks what the catalog has.
     pub(crate) async fn look(&self, cancel: &CancellationToken) -> Result<Seen, Error> {
-        let catalog = Catalog::open(self.context(cancel)).await?;
-        let mut overview = self.overview.lock().await;
-        while overview.refresh(&catalog, MANIFESTS).await?.pending > 0 {}
-        let drilled = match &self.config.daemon.drill {
-            Some(_) => drill::read(&catalog).await?.reports.iter().map(|report| report.started).max(),
-            None => None,
-        };
+        let overview = self.refreshed(cancel).await?;
         let (mut history, mut newest_of) = (Vec::new(), BTreeMap::new());
         let mut facts = CatalogFacts {
             backups: overview.backups().len() as u64,
@@ -235,7 +251,7 @@ impl Runner {
             }
         }
         facts.newest_of = newest_of.into_iter().collect();
-        Ok(Seen { history, drilled, facts })
+        Ok(Seen { history, drilled: overview.drilled(), facts })
     }
 }
 

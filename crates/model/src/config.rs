@@ -40,7 +40,7 @@ pub struct Config {
     /// Which objects are captured.
     #[serde(default)]
     pub resources: ResourcesConfig,
-    /// Which backups `backup prune` keeps.
+    /// Which backups `backup prune` keeps, and the daemon, of each schedule that has no rules of its own.
     #[serde(default)]
     pub retention: RetentionPolicy,
     /// When the daemon takes backups.

@@ -59,8 +59,8 @@ pub struct ScheduleSpec {
     /// Which objects; as in the configuration where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourcesConfig>,
-    /// Which of the backups of this schedule are kept; those of others are not touched. Without it none is removed on
-    /// behalf of this schedule.
+    /// Which of the backups of this schedule are kept; those of others are not touched. Where absent, it is as in the
+    /// configuration, if that has any rule; with no rule at all, none is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention: Option<RetentionPolicy>,
     /// The Object Lock that is put on the backups of this schedule, instead of the store's.

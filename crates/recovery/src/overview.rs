@@ -71,6 +71,11 @@ impl Overview {
         &self.problems
     }
 
+    /// When the latest drill was begun, by its report.
+    pub fn drilled(&self) -> Option<Timestamp> {
+        self.reports.values().flatten().map(|report| report.started).max()
+    }
+
     /// Brings it up to what the store has: reads what is new, the newest first and at most so many manifests, and forgets what
     /// is gone. A manifest that was read before is not read again as long as its backup has a folder and is not being removed:
     /// that somebody has taken it away or changed it since is for [`Catalog::list`] and `verify` to find.

@@ -23,13 +23,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::{Api, Client, Resource as _};
 use lifeboat_kubernetes::Cluster;
-use lifeboat_model::{Condition, NamedSchedule};
+use lifeboat_model::Condition;
 use lifeboat_recovery::Context;
 use lifeboat_recovery::rules::RESTORED_FROM;
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Events;
 use crate::request::Request;
+use crate::scheduler::Standing;
 
 use self::driver::{Document, Guarded};
 use self::notes::Notes;
@@ -45,7 +46,7 @@ pub(crate) struct ControllerOptions {
     /// Names of schedules that the configuration has already.
     pub(crate) taken: Vec<String>,
     /// Where schedules of the cluster are handed to.
-    pub(crate) schedules: watch::Sender<Vec<NamedSchedule>>,
+    pub(crate) schedules: watch::Sender<Vec<Standing>>,
     /// Who takes backups and drills.
     pub(crate) requests: mpsc::Sender<Request>,
     /// What happens in the daemon.

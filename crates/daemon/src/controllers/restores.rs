@@ -6,7 +6,7 @@
 
 mod plan;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,11 +65,7 @@ async fn step(shared: &Shared, object: &Object, store: &Store<Object>) -> Result
         RestorePhase::Pending | RestorePhase::Planned => {
             Box::pin(advance(shared, object, &restore.spec.0, status, store)).await
         }
-        RestorePhase::Running => {
-            let problem = "the daemon that performed it ended: what it had restored stays, and a new Restore of mode \
-                           'skip' goes on with the rest";
-            fail(shared, object, status, "Interrupted", problem).await
-        }
+        RestorePhase::Running => Box::pin(go_on(shared, object, &restore.spec.0, status, store)).await,
         RestorePhase::Blocked | RestorePhase::Complete | RestorePhase::Partial | RestorePhase::Failed => Ok(()),
     }
 }
@@ -181,20 +177,63 @@ async fn perform(
     let object = &write_status(&shared.api::<Restore>(), object, &status).await?;
     shared.notes.tell(object, Gravity::Normal, "Started", "the plan is being performed").await;
 
-    let journal = journal(shared, object);
-    let options = Options {
-        journal: journal.clone(),
+    let options = options(shared, object);
+    let work = plan::performed(prepared, shared.options.cluster.clone(), options.clone());
+    conclude(shared, object, status, &options.journal, work, store).await
+}
+
+/// Goes on with a restore that was under way when its daemon ended, or ceased to lead, if it was this one: the journal of
+/// what is done is where it was written.
+async fn go_on(
+    shared: &Shared,
+    object: &Object,
+    spec: &RestoreSpec,
+    status: RestoreStatus,
+    store: &Store<Object>,
+) -> Result<(), Failure> {
+    let options = options(shared, object);
+    let begun = match plan::begun(shared, spec, &status, &options.journal).await? {
+        Ok(begun) => begun,
+        Err(problem) => {
+            let problem = format!(
+                "the daemon that performed it ended, and {problem}: what it had restored stays, and a new Restore of \
+                 mode 'skip' goes on with the rest"
+            );
+            return fail(shared, object, status, "Interrupted", &problem).await;
+        }
+    };
+    let message = format!("{} objects are done, and it goes on with the others", begun.done());
+    shared.notes.tell(object, Gravity::Normal, "Resumed", &message).await;
+    let work = plan::resumed(begun, shared.options.cluster.clone(), options.clone());
+    conclude(shared, object, status, &options.journal, work, store).await
+}
+
+/// How the plan of an object is performed.
+fn options(shared: &Shared, object: &Object) -> Options {
+    Options {
+        journal: journal(shared, object),
         concurrency: Concurrency::default(),
         holder: format!("{}, restore {}", shared.options.identity, object.name_any()),
-    };
+    }
+}
+
+/// Waits for the end of a restore, unless its object goes, and notes what came of it.
+async fn conclude(
+    shared: &Shared,
+    object: &Object,
+    status: RestoreStatus,
+    journal: &Path,
+    work: impl Future<Output = Result<plan::Performed, Failure>>,
+    store: &Store<Object>,
+) -> Result<(), Failure> {
     let (plan, performed) = tokio::select! {
-        performed = plan::performed(prepared, shared.options.cluster.clone(), options) => performed?,
+        performed = work => performed?,
         () = gone(store, object) => {
             tracing::warn!(restore = object.name_any(), "a restore was ended by deleting its object");
             return Ok(());
         }
     };
-    if let Err(error) = tokio::fs::remove_file(&journal).await
+    if let Err(error) = tokio::fs::remove_file(journal).await
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(journal = %journal.display(), error = chain(&error), "the journal of a restore stays");

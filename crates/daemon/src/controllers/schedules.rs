@@ -23,6 +23,7 @@ use super::notes::Gravity;
 use super::{Shared, invalid, observed};
 use crate::event::{DaemonEvent, Origin, Run};
 use crate::resources::Schedule;
+use crate::scheduler::Standing;
 use crate::timing::Timing;
 
 /// How often the times in the statuses are looked at.
@@ -134,10 +135,11 @@ async fn refresh(shared: &Shared, reader: &Store<Object>, facts: &HashMap<String
     objects.sort_unstable_by_key(|object| object.name_any());
     let judged: Vec<(Arc<Object>, Result<Judged, Refused>)> =
         objects.into_iter().map(|object| (Arc::clone(&object), judge(shared, &object))).collect();
-    let in_force: Vec<NamedSchedule> = judged
+    let in_force: Vec<Standing> = judged
         .iter()
         .filter_map(|(object, judged)| {
-            Some(NamedSchedule { name: object.name_any(), spec: judged.as_ref().ok()?.spec.clone() })
+            let schedule = NamedSchedule { name: object.name_any(), spec: judged.as_ref().ok()?.spec.clone() };
+            Some(Standing { schedule, created: object.meta().creation_timestamp.as_ref().map(|time| time.0) })
         })
         .collect();
     shared.options.schedules.send_if_modified(|known| {

@@ -15,8 +15,11 @@ pub(super) struct Line {
     name: String,
     pub(super) spec: Arc<ScheduleSpec>,
     timing: Timing,
-    /// Nothing has to be done any more for what was due up to here. Without it, the schedule has no backup yet.
-    handled: Option<Timestamp>,
+    /// Since when there is a schedule of this name, where that is known, and since when this daemon knows of it.
+    created: Option<Timestamp>,
+    seen: Timestamp,
+    /// Nothing has to be done any more for what was due up to here.
+    handled: Timestamp,
     /// The first time after that.
     next: Option<Timestamp>,
     /// A run that has not begun.
@@ -39,14 +42,18 @@ impl Line {
     pub(super) fn new(
         name: &str,
         spec: &ScheduleSpec,
-        handled: Option<Timestamp>,
+        created: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Self, Error> {
         let timing = Timing::new(&spec.schedule, spec.time_zone.as_deref(), now)?;
-        let spec = Arc::new(spec.clone());
-        let mut line = Self { name: name.to_owned(), spec, timing, handled: None, next: None, pending: None };
-        line.reset(handled);
-        Ok(line)
+        let (name, spec, next) = (name.to_owned(), Arc::new(spec.clone()), timing.after(now));
+        Ok(Self { name, spec, timing, created, seen: now, handled: now, next, pending: None })
+    }
+
+    /// Knows of backups up to then. A schedule begins with what is due after it came to be, and nothing before that was
+    /// missed.
+    pub(super) fn recall(&mut self, backup: Option<Timestamp>) {
+        self.reset(backup.max(self.created).unwrap_or(self.seen));
     }
 
     /// The same schedule with settings that may be others. Where its times are, what was due by the old ones is
@@ -60,7 +67,7 @@ impl Line {
         let same_times = self.spec.schedule == spec.schedule && self.spec.time_zone == spec.time_zone;
         if !same_times {
             self.withdraw(actions);
-            return Self::new(&self.name, spec, self.handled.map(|_| now), now);
+            return Self::new(&self.name, spec, self.created, now);
         }
         self.spec = Arc::new(spec.clone());
         if spec.suspend {
@@ -69,11 +76,11 @@ impl Line {
         Ok(self)
     }
 
-    /// Forgets what was under way, and knows of backups up to then.
-    pub(super) fn reset(&mut self, handled: Option<Timestamp>) {
+    /// Forgets what was under way and what was due up to then.
+    fn reset(&mut self, handled: Timestamp) {
         self.pending = None;
         self.handled = handled;
-        self.next = handled.and_then(|handled| self.timing.after(handled));
+        self.next = self.timing.after(handled);
     }
 
     pub(super) fn run(&self, due: Timestamp) -> Run {
@@ -103,12 +110,11 @@ impl Line {
     pub(super) fn tick(&mut self, now: Timestamp, actions: &mut Vec<Action>) {
         self.follow_the_clock(now);
         if self.spec.suspend {
-            self.reset(Some(now));
+            self.reset(now);
             return;
         }
-        let Some(handled) = self.handled else { return self.first(now) };
         if self.next.is_some_and(|next| next <= now)
-            && let Some(times) = self.timing.within(handled, now)
+            && let Some(times) = self.timing.within(self.handled, now)
         {
             self.due(now, times, actions);
         }
@@ -121,20 +127,14 @@ impl Line {
     /// What was handled in a time that is still to come was so by a clock that was wrong: that time is due again.
     fn follow_the_clock(&mut self, now: Timestamp) {
         let horizon = later(now, TOLERANCE);
-        if self.handled.is_some_and(|handled| handled > horizon) {
-            self.reset(Some(now));
+        if self.handled > horizon {
+            self.reset(now);
         }
         if let Some(pending) = &mut self.pending
             && pending.attempt > 1
         {
             pending.begin = pending.begin.min(later(now, LONGEST_WAIT));
         }
-    }
-
-    /// A schedule without any backup takes its first one at once.
-    fn first(&mut self, now: Timestamp) {
-        self.reset(Some(now));
-        self.pending = Some(Pending { due: now, begin: now, until: self.next, attempt: 1 });
     }
 
     /// Times were due since the last look. The last of them gets a run if that can still begin.
@@ -148,7 +148,7 @@ impl Line {
             let event = DaemonEvent::RunMissed { schedule, first, last: before_last, count: count - 1, reason };
             actions.push(Action::Tell(event));
         }
-        self.reset(Some(last));
+        self.reset(last);
         let most = self.spec.jitter.as_ref();
         let begin = most.map_or(last, |most| later(last, jitter(&self.name, last, most, self.next)));
         let deadline = self.spec.starting_deadline.as_ref().map(|age| later(last, length(age, last)).max(begin));

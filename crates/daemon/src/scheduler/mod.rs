@@ -29,6 +29,19 @@ const TOLERANCE: SignedDuration = SignedDuration::from_mins(2);
 /// A run that begins so much later than it was to is told to be late.
 const LATE: SignedDuration = SignedDuration::from_mins(1);
 
+/// A schedule, and since when there is one of this name, where that is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) schedule: NamedSchedule,
+    pub(crate) created: Option<Timestamp>,
+}
+
+impl From<NamedSchedule> for Standing {
+    fn from(schedule: NamedSchedule) -> Self {
+        Self { schedule, created: None }
+    }
+}
+
 /// Something to do.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
@@ -85,15 +98,18 @@ impl Scheduler {
     pub(crate) fn set_schedules(
         &mut self,
         now: Timestamp,
-        schedules: &[NamedSchedule],
+        schedules: &[Standing],
         actions: &mut Vec<Action>,
     ) -> Vec<(String, Error)> {
         let mut lines = BTreeMap::new();
         let mut faults = Vec::new();
-        for NamedSchedule { name, spec } in schedules {
+        for Standing { schedule: NamedSchedule { name, spec }, created } in schedules {
             let line = match self.lines.remove(name) {
                 Some(line) => line.changed(spec, now, actions),
-                None => Line::new(name, spec, self.history.get(name).copied(), now),
+                None => Line::new(name, spec, *created, now).map(|mut line| {
+                    line.recall(self.history.get(name).copied());
+                    line
+                }),
             };
             match line {
                 Ok(line) => drop(lines.insert(name.clone(), line)),
@@ -116,7 +132,7 @@ impl Scheduler {
             *known = started.max(*known);
         }
         for (name, line) in &mut self.lines {
-            line.reset(self.history.get(name).copied());
+            line.recall(self.history.get(name).copied());
         }
         self.active = true;
     }

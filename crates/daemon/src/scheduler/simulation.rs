@@ -10,7 +10,7 @@ use jiff::SignedDuration as Span;
 use lifeboat_model::{BackupId, BackupState, RetentionPolicy};
 use lifeboat_recovery::retention::{Known, plan};
 
-use super::tests::{at, schedule};
+use super::tests::{at, schedule, set};
 use super::*;
 use crate::timing::Timing;
 
@@ -138,7 +138,7 @@ fn daemon() -> Daemon {
 
 fn fresh(now: Timestamp) -> Scheduler {
     let mut scheduler = Scheduler::default();
-    assert!(scheduler.set_schedules(now, &schedules(), &mut Vec::new()).is_empty());
+    set(&mut scheduler, now, &schedules(), &mut Vec::new());
     scheduler
 }
 

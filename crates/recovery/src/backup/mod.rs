@@ -114,11 +114,12 @@ pub async fn create(context: &Context, request: Request, progress: Progress) -> 
 }
 
 /// Takes a backup under an id of the caller, who may have noted it before. No other backup may ever have had it.
+/// The backup was begun when its id says, however long the noting took: retention believes no manifest that says otherwise.
 ///
 /// # Errors
 /// As [`create`].
 pub async fn create_as(context: &Context, id: BackupId, request: Request, progress: Progress) -> Result<Outcome> {
-    let started = context.clock.now();
+    let started = id.started().unwrap_or_else(|| context.clock.now());
     let span = tracing::info_span!("backup", %id);
     let shared = Shared {
         store: Arc::clone(&context.store),

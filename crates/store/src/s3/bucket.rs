@@ -152,6 +152,7 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient, StoreError> {
         check_certificates(pem)?;
         trust = trust.with_pem_certificate(pem.clone());
     }
+    trust = trust.with_native_roots(system_roots(options)?);
     let tls = TlsContext::builder().with_trust_store(trust).build().map_err(|e| bad("caFile", e.to_string()))?;
     // The proxy variables belong to the environment that the AWS chain reads, too.
     Ok(HttpBuilder::new().build_with_connector_fn(move |settings, components| {
@@ -164,6 +165,26 @@ fn http_client(options: &S3Options) -> Result<SharedHttpClient, StoreError> {
             .tls_context(tls.clone())
             .build()
     }))
+}
+
+/// Whether this machine has authorities to trust, which the HTTP client takes for granted. Without any, no server can be
+/// trusted that nobody vouches for.
+fn system_roots(options: &S3Options) -> Result<bool, StoreError> {
+    // Whence they come is for the environment to say, as with the AWS chain.
+    let found = rustls_native_certs::load_native_certs();
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(found.certs);
+    let is_plain = options.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
+    if usable > 0 || is_plain || options.ca_file.is_some() {
+        return Ok(usable > 0);
+    }
+    let why = found.errors.first().map_or_else(String::new, |error| format!(" ({error})"));
+    Err(bad(
+        "caFile",
+        format!(
+            "this machine has no certificates of authorities{why}, so no server can be trusted: install them, as the \
+             package ca-certificates does, have SSL_CERT_FILE name a file of them, or name one here"
+        ),
+    ))
 }
 
 /// Refuses what the HTTP client would panic on.

@@ -8,5 +8,6 @@ mod faults;
 mod model;
 mod places;
 mod proxy;
+mod roots;
 mod s3;
 mod versions;

@@ -1,11 +1,14 @@
 //! From the object to a plan, and from a plan to the status.
 
+use std::path::Path;
+
 use lifeboat_kubernetes::Cluster;
 use lifeboat_model::{
     BackupId, MAX_PLANNED, PlanCounts, PlanFinding, ResourceArg, RestoreFailure, RestoreMode, RestorePlan, RestoreSpec,
+    RestoreStatus,
 };
 use lifeboat_recovery::restore_objects::{
-    Concurrency, Mode, Options, PatchSource, Plan, Report, Request, Settings, perform, plan,
+    Concurrency, Mode, Options, PatchSource, Plan, Report, Request, Settings, Unfinished, perform, plan, resume,
 };
 use lifeboat_recovery::{BackupRef, Catalog, Class, Error, Expression, OpenBackup, Selection, Track, chain};
 
@@ -55,17 +58,78 @@ pub(super) async fn prepare(
     }
 }
 
-/// Performs a plan, and gives it back with what came of it.
+/// A plan, and what came of it.
+pub(super) type Performed = (Plan, Result<Report, Error>);
+
+/// Performs a plan.
 pub(super) async fn performed(
     Prepared { open, plan }: Prepared,
     cluster: Cluster,
     options: Options,
-) -> Result<(Plan, Result<Report, Error>), Failure> {
+) -> Result<Performed, Failure> {
     let performed = apart(async move || {
         let report = perform(&open, cluster, &plan, &options, &Track::default()).await;
         (plan, report)
     });
     performed.await
+}
+
+/// A backup, opened, and a plan of which some was done.
+pub(super) struct Begun {
+    open: OpenBackup,
+    unfinished: Unfinished,
+}
+
+impl Begun {
+    /// How many objects are done.
+    pub(super) fn done(&self) -> usize {
+        self.unfinished.done()
+    }
+}
+
+/// Reads what was done of the plan that the status shows. Why it cannot be gone on with comes back as words.
+pub(super) async fn begun(
+    shared: &Shared,
+    spec: &RestoreSpec,
+    status: &RestoreStatus,
+    journal: &Path,
+) -> Result<Result<Begun, String>, Failure> {
+    let (context, journal) = (shared.options.context.clone(), journal.to_owned());
+    let unfinished = match apart(async move || Unfinished::read(&journal)).await? {
+        Ok(unfinished) => unfinished,
+        Err(error) => return Ok(Err(chain(&error))),
+    };
+    if status.plan.as_ref().is_none_or(|plan| plan.hash != unfinished.plan.hash()) {
+        return Ok(Err("its journal is of another plan".to_owned()));
+    }
+    let identities = match identity::read(shared.client(), &shared.options.namespace, &spec.identity).await? {
+        Ok(identities) => identities,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let opened = apart(async move || {
+        let wanted = BackupRef::Id(unfinished.plan.header().backup.to_string());
+        let catalog = Catalog::open(context).await?;
+        let open = OpenBackup::open(catalog.get(&wanted).await?, identities).await?;
+        Ok::<_, Error>(Begun { open, unfinished })
+    });
+    match opened.await? {
+        Ok(begun) => Ok(Ok(begun)),
+        Err(error) if passes(&error) => Err(error.into()),
+        Err(error) => Ok(Err(chain(&error))),
+    }
+}
+
+/// Performs the rest of a plan.
+pub(super) async fn resumed(
+    Begun { open, unfinished }: Begun,
+    cluster: Cluster,
+    options: Options,
+) -> Result<Performed, Failure> {
+    let resumed = apart(async move || {
+        let report = resume(&open, cluster, &unfinished, &options, &Track::default()).await;
+        (unfinished.plan, report)
+    });
+    resumed.await
 }
 
 /// Whether the same may succeed later without a change of the object.

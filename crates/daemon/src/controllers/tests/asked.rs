@@ -1,5 +1,8 @@
 //! Backups and drills that somebody asks for.
 
+use lifeboat_model::RetentionPolicy;
+use lifeboat_recovery::Catalog;
+use lifeboat_recovery::retention::survey;
 use lifeboat_recovery::rules::RESTORED_FROM;
 use serde_json::json;
 
@@ -48,8 +51,13 @@ async fn a_backup_is_taken_once_whatever_becomes_of_the_daemon() {
     daemon.kill().await;
 
     refusals(&stage).await;
-    let taken = lifeboat_recovery::Catalog::open(stage.context.clone()).await.unwrap().list().await.unwrap();
+    let catalog = Catalog::open(stage.context.clone()).await.unwrap();
+    let taken = catalog.list().await.unwrap();
     assert_eq!(taken.backups.len(), 2, "{taken:?}");
+    // However long it took to note their ids, retention believes their dates.
+    let policy = RetentionPolicy { keep_last: 1, ..RetentionPolicy::default() };
+    let pruned = survey(&catalog, &policy).await.unwrap();
+    assert_eq!(pruned.removals().map(|known| &known.id).collect::<Vec<_>>(), [&facts.id], "{pruned:?}");
 }
 
 /// What is no request, and what cannot be done.
@@ -101,7 +109,7 @@ async fn a_drill_is_run_and_reported() {
     stage.create("Drill", "first", &json!({"identity": {"secretName": "recovery"}}));
     let Some(Request::Drill(request)) = daemon.requests.recv().await else { panic!("no drill") };
     assert!(request.identities.is_some() && request.tier.number() == 0);
-    let catalog = lifeboat_recovery::Catalog::open(stage.context.clone()).await.unwrap();
+    let catalog = Catalog::open(stage.context.clone()).await.unwrap();
     let drilled = stage.drill(&catalog, request.identities).await;
     request.reply.send(Ok(drilled.clone())).unwrap();
     let done = stage.until_phase("drill", "first", "Passed").await;

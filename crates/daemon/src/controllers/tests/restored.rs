@@ -1,9 +1,11 @@
 //! Restores that somebody asks for.
 
 use lifeboat_model::Reason;
+use lifeboat_tests::cluster::kubectl;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use super::stage::{NAMESPACE, Stage, complete, condition};
+use super::stage::{NAMESPACE, Stage, complete, condition, eventually};
 
 /// A namespace with two objects, and a backup of them.
 async fn shop(stage: &Stage) {
@@ -80,6 +82,7 @@ async fn a_restore_does_what_was_approved_and_nothing_else() {
     others(&stage).await;
     daemon.kill().await;
     interrupted(&stage).await;
+    resumed(&stage).await;
 }
 
 /// Automatic approval, failures by name, and what cannot be planned.
@@ -113,7 +116,7 @@ async fn others(stage: &Stage) {
         }],
     }));
     let probe = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "probe", "namespace": "shop"}});
-    let refused = super::stage::eventually(|| match stage.try_apply(&probe) {
+    let refused = eventually(|| match stage.try_apply(&probe) {
         Ok(_) => {
             stage.cluster.kubectl(&["delete", "configmap", "probe", "-n", "shop"]);
             None
@@ -157,5 +160,54 @@ async fn interrupted(stage: &Stage) {
     });
     refused.await;
     assert!(!there(stage, "menu"));
+    daemon.kill().await;
+}
+
+/// One whose daemon died in the middle is gone on with by the same daemon, which has its journal.
+async fn resumed(stage: &Stage) {
+    stage.cluster.kubectl(&["delete", "configmap", "menu", "prices", "-n", "shop", "--ignore-not-found"]);
+    // Whoever creates the second one waits for somebody who never answers.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/", nobody.local_addr().unwrap());
+    let dry = "has(request.dryRun) && request.dryRun";
+    let last = json!([{"name": "last", "expression": format!("!({dry}) && request.name == 'prices'")}]);
+    stage.apply(&json!({
+        "apiVersion": "admissionregistration.k8s.io/v1", "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "never-answers"},
+        "webhooks": [{
+            "name": "never.answers.example", "clientConfig": {"url": url}, "sideEffects": "None", "timeoutSeconds": 30,
+            "admissionReviewVersions": ["v1"], "matchConditions": last,
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"]}],
+        }],
+    }));
+    // It is in force once such a request reaches nobody.
+    let probe =
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "prices", "namespace": "default"}});
+    let document = tempfile::NamedTempFile::new_in(stage.cluster.temp()).unwrap();
+    serde_json::to_writer(document.as_file(), &probe).unwrap();
+    let in_force = eventually(|| {
+        let arguments = ["create", "-f", document.path().to_str().unwrap(), "--request-timeout=2s"];
+        let created = kubectl(&stage.cluster.kubeconfig(), &arguments);
+        stage.cluster.kubectl(&["delete", "configmap", "prices", "-n", "default", "--ignore-not-found"]);
+        created.err()
+    });
+    in_force.await.unwrap();
+    let daemon = stage.daemon_as(&stage.cluster.kubeconfig()).await;
+    stage.create("Restore", "resumed", &spec(&json!({"approval": "auto"})));
+    eventually(|| there(stage, "menu").then_some(())).await.unwrap();
+    daemon.kill().await;
+    let running = stage.get("restore", "resumed").unwrap();
+    assert_eq!(running["status"]["phase"], "Running", "{running:#}");
+    assert!(!there(stage, "prices"));
+    stage.cluster.kubectl(&["delete", "validatingwebhookconfiguration", "never-answers"]);
+
+    let daemon = stage.daemon_as(&stage.cluster.kubeconfig()).await;
+    let done = stage.until_phase("restore", "resumed", "Complete").await;
+    assert_eq!(done["status"]["report"]["created"], 2, "{done:#}");
+    stage.until_event("resumed", "Resumed").await;
+    assert!(there(stage, "prices"));
+    let journals = std::fs::read_dir(stage.cluster.temp()).unwrap().map(|entry| entry.unwrap().path());
+    let journals: Vec<_> = journals.filter(|path| path.extension().is_some_and(|kind| kind == "journal")).collect();
+    assert!(journals.is_empty(), "{journals:?}");
     daemon.kill().await;
 }

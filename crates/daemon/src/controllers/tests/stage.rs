@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use lifeboat_archive::{Identities, PublicKey, Recipients, RecoveryKey, SigningKey, TrustedKeys};
 use lifeboat_kubernetes::ConnectOptions;
-use lifeboat_model::{BackupId, BackupState, DrillTargets, NamedSchedule, Reason, ResourcesConfig, Tier};
+use lifeboat_model::{BackupId, BackupState, DrillTargets, Reason, ResourcesConfig, Tier};
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
 use lifeboat_recovery::{BackupRef, Catalog, Clock, Context, Progress};
@@ -22,12 +22,14 @@ use super::super::{ControllerOptions, run};
 use crate::event::{BackupFacts, DaemonEvent, Events, Origin, Run};
 use crate::request::{BackupRequest, Begun, Request};
 use crate::resources::{PERMISSIONS, definitions};
+use crate::scheduler::Standing;
 
 /// The namespace whose objects count.
 pub(super) const NAMESPACE: &str = "lifeboat";
 const USER: &str = "lifeboat-daemon";
 /// What a machine may take that has a lot else to do.
 const DEADLINE: Duration = Duration::from_mins(3);
+const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
 #[derive(Debug)]
 struct System;
@@ -46,7 +48,7 @@ pub(super) struct Stage {
     pub(super) cluster: Cluster,
     pub(super) context: Context,
     pub(super) events: Events,
-    pub(super) schedules: watch::Sender<Vec<NamedSchedule>>,
+    pub(super) schedules: watch::Sender<Vec<Standing>>,
     pub(super) identity: String,
     signer: Arc<SigningKey>,
     recipients: Arc<Recipients>,
@@ -249,9 +251,9 @@ impl Stage {
         (self.take(&id, reason).await, request.reply)
     }
 
-    /// Has the id of a backup noted.
+    /// Has the id of a backup noted, which takes a minute, as with an API server that is busy.
     pub(super) async fn note(&self, begun: Option<oneshot::Sender<Begun>>) -> BackupId {
-        let id = self.new_id();
+        let id = BackupId::new(self.context.clock.now() - MINUTE, self.context.clock.random());
         let (noted, wait) = oneshot::channel();
         begun.unwrap().send(Begun { id: id.clone(), noted }).unwrap();
         wait.await.unwrap();

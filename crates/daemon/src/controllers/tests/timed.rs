@@ -9,7 +9,7 @@ use lifeboat_model::Reason;
 async fn until_in_force(stage: &Stage, wanted: &[&str]) {
     let mut last = Vec::new();
     let found = eventually(|| {
-        last = stage.schedules.borrow().iter().map(|schedule| schedule.name.clone()).collect();
+        last = stage.schedules.borrow().iter().map(|standing| standing.schedule.name.clone()).collect();
         (last == wanted).then_some(())
     });
     assert!(found.await.is_some(), "wanted {wanted:?}, found {last:?}");
