@@ -38,7 +38,7 @@ impl Condition {
     /// When the expression fails otherwise, all of its loops together make more than 100,000 rounds, or its value is
     /// neither true nor false. Nothing of the value is named.
     pub fn matches(&self, value: &Value) -> Result<bool, String> {
-        let scope = Scope::from_iter([(self.variable.to_owned(), value.clone())]);
+        let scope: Scope = [(self.variable.to_owned(), value.clone())].into_iter().collect();
         match run(&self.expression.bounded, scope, Arc::new(AtomicU32::new(MAX_ROUNDS))) {
             Ok(Cel::Bool(fits)) => Ok(fits),
             Ok(other) => Err(format!("the value is not true or false but of type {}", other.type_of())),
