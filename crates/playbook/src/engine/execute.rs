@@ -197,7 +197,9 @@ impl Run<'_> {
                 if !room || !step.needs.iter().all(|need| ended.contains_key(need)) || !begun.insert(*place) {
                     return true;
                 }
-                let wanted = self.may_begin(frame, step, &ended);
+                // What an earlier process had begun is gone on with, as it would have been there.
+                let begun = self.begun_earlier(&frame.key(step));
+                let wanted = if begun { Ok(()) } else { self.may_begin(frame, step, &ended) };
                 let (place, cancel) = (*place, self.cancel);
                 under_way.push(async move { (place, self.begin(frame, step, wanted, cancel, false).await) });
                 false
@@ -261,6 +263,14 @@ impl Run<'_> {
             self.journal.append(Entry::Cancelled).await?;
         }
         Ok(())
+    }
+
+    /// Whether an earlier process began a step, an item of it, or a step of the playbook that it calls.
+    fn begun_earlier(&self, key: &str) -> bool {
+        self.before.steps.iter().any(|earlier| {
+            let within = earlier.step.strip_prefix(key);
+            earlier.attempts > 0 && within.is_some_and(|rest| rest.is_empty() || rest.starts_with(['[', '/']))
+        })
     }
 
     fn ended_earlier(&self, key: &str) -> Option<Ended> {
