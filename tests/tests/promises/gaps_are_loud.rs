@@ -6,7 +6,7 @@ use lifeboat_controlplane::free_port;
 use lifeboat_tests::cluster::Cluster;
 use serde_json::{Value, json};
 
-use crate::support::{Site, apply, backup_key, boot, small, turn, until};
+use crate::support::{Daemon, Site, apply, backup_key, boot, configure, scrape, small, turn, until};
 
 /// Takes a backup that must have just these gaps, and gives the JSON of it.
 fn partial(site: &Site, gaps: &[&str]) -> Value {
@@ -42,8 +42,8 @@ fn nowhere() -> String {
     format!("https://127.0.0.1:{}", free_port().unwrap())
 }
 
-/// The kubeconfig of a service account that may list everything but secrets.
-fn limited(cluster: &Cluster) -> PathBuf {
+/// The kubeconfig of a service account of that name that may list everything but secrets.
+pub(super) fn limited(cluster: &Cluster, account: &str) -> PathBuf {
     let listable = cluster.kubectl(&["api-resources", "--verbs=list", "-o", "name"]);
     let rules: Vec<Value> = listable
         .lines()
@@ -51,20 +51,20 @@ fn limited(cluster: &Cluster) -> PathBuf {
         .map(|name| name.split_once('.').unwrap_or((name, "")))
         .map(|(resource, group)| json!({"apiGroups": [group], "resources": [resource], "verbs": ["get", "list"]}))
         .collect();
-    let metadata = json!({"name": "nearly-all"});
-    let account = json!({"kind": "ServiceAccount", "name": "limited", "namespace": "default"});
+    let metadata = json!({"name": account});
+    let subject = json!({"kind": "ServiceAccount", "name": account, "namespace": "default"});
     let api = "rbac.authorization.k8s.io/v1";
     let items = json!([
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "limited", "namespace": "default"}},
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": account, "namespace": "default"}},
         {"apiVersion": api, "kind": "ClusterRole", "metadata": metadata, "rules": rules},
-        {"apiVersion": api, "kind": "ClusterRoleBinding", "metadata": metadata, "subjects": [account],
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "nearly-all"}},
+        {"apiVersion": api, "kind": "ClusterRoleBinding", "metadata": metadata, "subjects": [subject],
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": account}},
     ]);
-    apply(cluster, "limited", &json!({"apiVersion": "v1", "kind": "List", "items": items}));
-    let token = cluster.kubectl(&["create", "token", "limited", "-n", "default"]);
+    apply(cluster, account, &json!({"apiVersion": "v1", "kind": "List", "items": items}));
+    let token = cluster.kubectl(&["create", "token", account, "-n", "default"]);
     let mut kubeconfig: Value = serde_json::from_slice(&std::fs::read(cluster.kubeconfig()).unwrap()).unwrap();
     kubeconfig["users"][0]["user"] = json!({"token": token.trim()});
-    let path = cluster.temp().join("limited.kubeconfig");
+    let path = cluster.temp().join(format!("{account}.kubeconfig"));
     std::fs::write(&path, kubeconfig.to_string()).unwrap();
     path
 }
@@ -74,7 +74,7 @@ async fn a_service_account_that_may_not_see_secrets() {
     let _turn = turn().await;
     let cluster = small().await;
     let mut site = Site::directory(cluster);
-    let kubeconfig = limited(cluster);
+    let kubeconfig = limited(cluster, "limited");
     site.set("KUBECONFIG", kubeconfig.to_str().unwrap());
     let path = kubeconfig.to_str().unwrap();
     until("permission", async || lifeboat_tests::cluster::kubectl(&kubeconfig, &["get", "nodes"]).ok()).await;
@@ -160,4 +160,34 @@ async fn an_api_server_that_does_not_answer() {
     let as_json = site.json(1, &["backup", "create"]);
     assert_eq!(as_json["error"]["code"], "failed", "{as_json}");
     assert_eq!((site.listed(), site.place.files().await), (before, files));
+}
+
+/// A daemon that may not see secrets says so of each backup: in its log, in its metrics, and in the backup itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_tells_of_what_it_could_not_capture() {
+    let _turn = turn().await;
+    let cluster = small().await;
+    let mut site = Site::directory(cluster);
+    let kubeconfig = limited(cluster, "limited-daemon");
+    site.set("KUBECONFIG", kubeconfig.to_str().unwrap());
+    until("permission", async || lifeboat_tests::cluster::kubectl(&kubeconfig, &["get", "nodes"]).ok()).await;
+    let address = format!("127.0.0.1:{}", free_port().unwrap());
+    let schedule = json!({"name": "minutely", "spec": {"schedule": "* * * * *"}});
+    configure(&site, &json!({"schedules": [schedule], "daemon": {"listen": address}}));
+
+    let mut daemon = Daemon::start(&site, "only", 0);
+    let line = daemon.says("a backup is partial", 0).await;
+    let told = daemon.lines().remove(line - 1);
+    assert_eq!((&told["level"], &told["fields"]["gaps"]), (&json!("ERROR"), &json!(1)), "{told}");
+    let outcome = "lifeboat_backup_last_outcome{schedule=\"minutely\",outcome=\"partial\"} 1";
+    // They hear of it a moment after the log.
+    let metrics = until(outcome, async || Some(scrape(&address)).filter(|metrics| metrics.contains(outcome))).await;
+    // It is no success, so nothing is said to be fresh.
+    assert!(!metrics.contains("lifeboat_backup_last_success_timestamp_seconds{"), "{metrics}");
+    assert_eq!(daemon.stop().await, Some(0), "{:?}", daemon.lines());
+
+    let id = told["fields"]["backup"].as_str().unwrap();
+    site.verify(id);
+    let shown = site.json(0, &["backup", "show", id, "--identity", "recovery.key"]);
+    assert_eq!((&shown["state"], &shown["coverage"]["gaps"][0]["resource"]), (&json!("Partial"), &json!("secrets")));
 }

@@ -14,11 +14,17 @@ use aws_sdk_s3::types::{
 };
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_archive::SigningKey;
-use lifeboat_model::BackupId;
+use lifeboat_model::{BackupId, Reason};
+use lifeboat_recovery::{Progress, backup};
+use lifeboat_store::DirectoryStore;
 use lifeboat_tests::s3::S3Server;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{Files, Keys, Place, Run, Site, backup_key, names_in_folder, part_key, small, turn};
+use super::gaps_are_loud::limited;
+use crate::support::{
+    Daemon, Files, Keys, Place, Run, Site, backup_key, configure, context, names_in_folder, part_key, request, small,
+    turn, until,
+};
 
 /// Kills of each of the killers below, unless `LIFEBOAT_KILLS` says otherwise.
 const KILLS: usize = 20;
@@ -495,4 +501,46 @@ async fn backups_and_prunes_at_the_same_time() {
     }
     let files = site.place.files().await;
     assert!(files.keys().filter(|key| key.contains("/backups/")).all(|key| listed.iter().any(|id| key.contains(id))));
+}
+
+/// The daemon removes by the rules of the configuration where its schedule has none, and what is lacking counts for
+/// nothing: a backup that is partial pushes no complete one out.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemon_keeps_the_last_good_one() {
+    let _turn = turn().await;
+    let cluster = small().await;
+    let mut site = Site::directory(cluster);
+    let by_hand = site.create();
+    let keys = Keys::of(&site);
+    let mut scheduled = Vec::new();
+    for number in 0..3 {
+        let store = DirectoryStore::open(site.path("store"), number).await.unwrap();
+        let wanted = backup::Request { reason: Reason::Schedule("minutely".to_owned()), ..request(cluster, &keys) };
+        let taken = backup::create(&context(store, &keys), wanted, Progress::default()).await.unwrap();
+        scheduled.push(taken.manifest.id.to_string());
+    }
+    let drilled = site.json(0, &["drill", "run", &scheduled[0], "-i", "recovery.key"]);
+    assert_eq!(drilled["passed"], true, "{drilled}");
+
+    // From now on it cannot see secrets.
+    let kubeconfig = limited(cluster, "limited-retention");
+    until("permission", async || lifeboat_tests::cluster::kubectl(&kubeconfig, &["get", "nodes"]).ok()).await;
+    site.set("KUBECONFIG", kubeconfig.to_str().unwrap());
+    let schedule = json!({"name": "minutely", "spec": {"schedule": "* * * * *"}});
+    configure(&site, &json!({"schedules": [schedule], "retention": {"keepLast": 1}}));
+    let mut daemon = Daemon::start(&site, "only", 0);
+    let line = daemon.says("a backup is partial", 0).await;
+    let partial = daemon.lines()[line - 1]["fields"]["backup"].as_str().unwrap().to_owned();
+    let line = daemon.says("old backups removed", line).await;
+    let removed = daemon.lines().remove(line - 1);
+    assert_eq!(removed["fields"]["removed"], 1, "{removed}");
+    assert_eq!(daemon.stop().await, Some(0), "{:?}", daemon.lines());
+
+    let listed: BTreeSet<String> = site.listed().into_iter().collect();
+    assert!(!listed.contains(&scheduled[1]), "{listed:?}");
+    // What is verified, what is complete, and what no schedule took.
+    for id in [&scheduled[0], &scheduled[2], &by_hand, &partial] {
+        assert!(listed.contains(id), "{id} is not in {listed:?}");
+        site.verify(id);
+    }
 }
