@@ -56,7 +56,11 @@ impl Responder {
         add_builtin(&mut registry).unwrap();
         let options = ConnectOptions { kubeconfig: Some(kubeconfig), ..ConnectOptions::default() };
         let evidence = EvidenceFolder::new(folder.join("evidence"));
-        add_actions(&mut registry, &Settings { connection: Connection::new(options), evidence }).unwrap();
+        let random = |bytes: &mut [u8]| {
+            bytes.fill_with(|| fastrand::u8(..));
+            Ok(())
+        };
+        add_actions(&mut registry, &Settings { connection: Connection::new(options), evidence, random }).unwrap();
         let engine = Engine {
             registry: Arc::new(registry),
             journals: Arc::new(DirectoryJournals::new(folder.join("runs"))),

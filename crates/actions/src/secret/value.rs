@@ -97,16 +97,16 @@ mod tests {
 
     #[test]
     fn values_are_as_long_as_asked_for_and_of_the_source() {
-        fn counting(bytes: &mut [u8]) -> io::Result<()> {
+        let counting: Random = |bytes| {
             for (byte, value) in bytes.iter_mut().zip((0..=255).cycle()) {
                 *byte = value;
             }
             Ok(())
-        }
-        fn broken(bytes: &mut [u8]) -> io::Result<()> {
+        };
+        let broken: Random = |bytes| {
             bytes.fill(255);
             Ok(())
-        }
+        };
         let made = letters(300, counting).unwrap();
         assert_eq!(made.len(), 300);
         assert_eq!(&made[..3], b"ABC");

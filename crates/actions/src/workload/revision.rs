@@ -9,7 +9,7 @@ use crate::fields::{controller, name, text, uid};
 use crate::resources::{CONTROLLER_REVISION, REPLICA_SET};
 use crate::target::Target;
 
-/// Where a template is kept: in a ReplicaSet of a Deployment, in a ControllerRevision of the others.
+/// Where a template is kept: in a `ReplicaSet` of a Deployment, in a `ControllerRevision` of the others.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
