@@ -172,6 +172,35 @@ async fn a_member_without_a_leader_is_refused() {
     assert!(matches!(error, EtcdError::NoLeader { .. }), "{error:?}");
 }
 
+/// A follower that lags behind waits until it does not.
+#[tokio::test]
+async fn a_snapshot_has_everything_that_was_written_before_it() {
+    let etcd = cluster::Cluster::start_etcd(3).await;
+    let access = etcd.etcd();
+    let cluster = Cluster::connect(&options(&access)).unwrap();
+    let members = members_until(&cluster, all_caught_up).await;
+    let leads = |member: &EndpointStatus| member.status.as_ref().unwrap().is_leader();
+    let leader = members.iter().position(leads).unwrap();
+    let follower = (leader + 1) % 3;
+    let pid = etcd.etcd_pids()[follower].unwrap().to_string();
+    let writer = Writer::new(&access, leader);
+    for round in 0..5_u8 {
+        run("/bin/kill", &["-STOP", &pid]);
+        let mut written = 0;
+        for number in 0..40_u8 {
+            written = writer.put(vec![Put { key: vec![b'/', round, number], value: vec![0; 1000], lease: 0 }]).await;
+        }
+        let (streamed, _) =
+            tokio::join!(whole(&cluster, &access.endpoints[follower]), async { run("/bin/kill", &["-CONT", &pid]) });
+        // One that slept so long that it lost its leader says so, and is no less late for that.
+        match streamed {
+            Ok((bytes, _)) => assert!(Reference::read(&bytes).revision() >= written),
+            Err(error) => assert!(matches!(error, EtcdError::NoLeader { .. }), "{error:?}"),
+        }
+        members_until(&cluster, all_caught_up).await;
+    }
+}
+
 #[tokio::test]
 async fn alarms_are_seen() {
     let etcd = cluster::Cluster::start_etcd(3).await;
