@@ -19,6 +19,7 @@ mod secret;
 mod switch;
 mod target;
 mod workload;
+mod writing;
 
 use std::time::Duration;
 
