@@ -44,5 +44,6 @@ pub fn run(arguments: &[OsString]) -> std::process::ExitCode {
         Ok(code) => code,
         Err(error) => output::report(&error, app.reports_json(), app.style),
     };
+    app.telemetry.end();
     code.into()
 }

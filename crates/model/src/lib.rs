@@ -23,6 +23,7 @@ mod resource;
 mod retention;
 mod schedule;
 mod signed;
+mod telemetry;
 mod tree;
 mod yaml;
 mod yaml_tree;
@@ -62,6 +63,7 @@ pub use schedule::{
     ConcurrencyPolicy, CustomResources, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill,
 };
 pub use signed::SignedDocument;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, nearest, parse_yaml};
 pub use yaml_tree::{YamlKind, YamlMember, YamlNode, YamlPlace, parse_yaml_tree};

@@ -43,6 +43,11 @@ pub(crate) fn hold(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyError
     holds(cluster)?.key(&format!("{id}.json"))
 }
 
+/// The note since when a schedule is known.
+pub(crate) fn schedule(cluster: &ClusterName, name: &str) -> Result<Key, KeyError> {
+    format!("{cluster}/schedules/{name}.json").parse()
+}
+
 /// The folder of what is left of backups that are being removed.
 pub(crate) fn all_removed(cluster: &ClusterName) -> Result<Prefix, KeyError> {
     format!("{cluster}/removed").parse()

@@ -13,3 +13,4 @@ mod playbooks;
 mod requests;
 mod restore_objects;
 mod stores;
+mod telemetry;

@@ -7,6 +7,7 @@ use lifeboat_archive::{ArchiveError, Finished, Frame, FrameSize, Recipients, Sea
 use lifeboat_model::{Part, PartName};
 use lifeboat_store::{Key, Store, StoreError};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, debug_span};
 
 use crate::blocking::{self, Sink, reread};
 use crate::error::{Error, Result};
@@ -52,7 +53,9 @@ pub(super) fn begin(
     let (sink, body) = blocking::sink(track);
     let writer = SealedWriter::new(sink, recipients, options)?;
     let (uploader, target) = (Arc::clone(store), key.clone());
-    let task = tokio::spawn(async move { uploader.put_once(&target, body).await.map(drop) });
+    let span = debug_span!("part", %name);
+    let upload = async move { uploader.put_once(&target, body).await.map(drop) };
+    let task = tokio::spawn(upload.instrument(span));
     Ok((writer, Upload { name, key, store: Arc::clone(store), task: AbortOnDrop(task) }))
 }
 
