@@ -8,6 +8,7 @@ mod drill;
 mod init;
 mod key;
 mod playbook;
+mod responder;
 mod restore;
 mod run;
 mod version;
@@ -35,6 +36,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Playbook(PlaybookCommand::Plan(arguments)) => playbook::plan::run(app, &arguments),
         Command::Playbook(PlaybookCommand::Run(arguments)) => playbook::perform::run(app, &arguments),
         Command::Playbook(PlaybookCommand::Rbac(arguments)) => playbook::rbac::run(app, &arguments),
+        Command::Run(RunCommand::Approve(arguments)) => run::approve::run(app, &arguments),
         Command::Run(RunCommand::Resume(arguments)) => run::resume::run(app, &arguments),
         Command::Run(RunCommand::Rollback(arguments)) => run::rollback::run(app, &arguments),
         Command::Run(RunCommand::List(arguments)) => run::list::run(app, &arguments),
@@ -42,6 +44,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Run(RunCommand::Verify(arguments)) => run::verify::run(app, &arguments),
         Command::Run(RunCommand::Report(arguments)) => run::report::run(app, &arguments),
         Command::Daemon(arguments) => daemon::run(app, &arguments),
+        Command::Responder(arguments) => responder::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
         Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),

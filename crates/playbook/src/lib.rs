@@ -8,6 +8,7 @@
 mod action;
 mod approval;
 mod builtin;
+mod custom;
 mod document;
 mod engine;
 mod event;
@@ -29,6 +30,11 @@ pub use action::{
     Statement, StepContext, StepPlan, Undo, Writes,
 };
 pub use builtin::{Approve, Assert, Report, WaitTime, add_builtin};
+pub use custom::{
+    PlaybookApprovalSpec, PlaybookApprovalStatus, PlaybookFault, PlaybookJournalSpec, PlaybookRunPhase,
+    PlaybookRunSpec, PlaybookRunStatus, PlaybookStatus, RunApproval, RunChange, RunPlan, RunQuestion, RunRollback,
+    RunStep,
+};
 pub use document::{
     ApprovalSpec, BlastRadiusSpec, ConflictPolicy, EventSource, FailurePolicy, GuardsSpec, InputSpec, InputType,
     PlaybookDocument, PlaybookKind, PlaybookMetadata, PlaybookSpec, PlaybookVersion, RateLimitSpec, RetrySpec,
