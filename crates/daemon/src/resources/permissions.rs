@@ -76,7 +76,7 @@ pub const RESPONDER_PERMISSIONS: &[Permission] = &[
     Permission {
         group: "lifeboat.dev",
         resource: "playbookruns",
-        verbs: &["create", "list", "watch"],
+        verbs: &["create", "get", "list", "watch"],
         purpose: "runs that are asked for; dry runs that show whether anybody can pretend to be somebody else",
     },
     Permission {

@@ -72,6 +72,12 @@ async fn step(shared: Arc<Shared>, object: Arc<Object>, store: Store<Object>) ->
     if object.meta().deletion_timestamp.is_some() {
         return Ok(());
     }
+    // What is known here may be behind what was just written, and a run that has ended is not begun again.
+    let object = match shared.api::<PlaybookRun>().get(&object.name_any()).await {
+        Ok(found) if found.uid() == object.uid() && found.meta().deletion_timestamp.is_none() => Arc::new(found),
+        Ok(_) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let run = match &object.0 {
         Ok(run) => run.clone(),
         Err(problem) => {
@@ -109,9 +115,6 @@ impl Run {
         let wanted_back = self.spec.rolled_back_by.clone();
         match self.status.phase {
             PlaybookRunPhase::NotRun => Ok(()),
-            PlaybookRunPhase::Pending if is_restored(&self.object) => {
-                self.not_begun(NotRun("Restored", RESTORED.to_owned())).await
-            }
             PlaybookRunPhase::Pending | PlaybookRunPhase::Waiting | PlaybookRunPhase::Running => {
                 match self.begun().await? {
                     Some(record) if record.ended.is_some() => self.finish(&record).await,
@@ -119,10 +122,15 @@ impl Run {
                     None => self.begin().await,
                 }
             }
-            PlaybookRunPhase::Ended | PlaybookRunPhase::RollingBack => match wanted_back {
+            PlaybookRunPhase::Ended => match wanted_back {
                 Some(by) => self.roll_back(by).await,
                 None => Ok(()),
             },
+            // What was begun is brought to its end, whoever asked for it.
+            PlaybookRunPhase::RollingBack => {
+                let by = wanted_back.or_else(|| self.status.rollback.as_ref().map(|rollback| rollback.by.clone()));
+                self.roll_back(by.unwrap_or_default()).await
+            }
             PlaybookRunPhase::RolledBack => match wanted_back {
                 Some(by) if shown::asks_again(&self.object, &self.status) => self.roll_back(by).await,
                 _ => Ok(()),
@@ -154,6 +162,9 @@ impl Run {
 
     /// Plans, shows the plan, and does it.
     async fn begin(mut self) -> Result<(), Failure> {
+        if is_restored(&self.object) {
+            return self.not_begun(NotRun("Restored", RESTORED.to_owned())).await;
+        }
         if let Some(problem) = gate::open(&self.shared).await? {
             tracing::error!(problem, "no run is begun");
             // Who asked for this one is not known, and will not be when the policies are back.

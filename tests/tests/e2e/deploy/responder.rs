@@ -206,6 +206,7 @@ async fn a_run_is_asked_for_agreed_to_by_others_survives_a_kill_and_is_taken_bac
     let inputs = json!({"first": "n1", "second": "n2"});
     let spec = |who: &str| json!({"playbook": "cordon-two", "requester": who, "inputs": inputs});
     let mut responder = Responder::start(&scene.site, &account, "first");
+    examples(&scene.cluster);
     faults(&scene).await;
 
     // As long as anybody can pretend to be somebody else, nothing is begun.
@@ -264,6 +265,20 @@ async fn a_run_is_asked_for_agreed_to_by_others_survives_a_kill_and_is_taken_bac
     seen_and_taken_back(&scene).await;
     changed(&scene, &spec("alice")).await;
     responder.kill();
+}
+
+/// Every object that the page shows is accepted, as long as it matters to nobody who creates it.
+fn examples(cluster: &Cluster) {
+    let page = read("docs/src/playbooks-in-cluster.md");
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let mut kinds = Vec::new();
+    for block in blocks.filter(|block| block.starts_with("apiVersion: lifeboat.dev/")) {
+        let file = cluster.temp().join("example.yaml");
+        fs::write(&file, block).unwrap();
+        let created = cluster.kubectl(&["create", "--dry-run=server", "-f", file.to_str().unwrap()]);
+        kinds.push(created.split('.').next().unwrap().to_owned());
+    }
+    assert_eq!(kinds, ["playbookrun", "playbookapproval"]);
 }
 
 /// A playbook that cannot be run says everything that is wrong with it, and where.
