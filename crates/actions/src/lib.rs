@@ -41,6 +41,8 @@ pub struct Settings {
     pub evidence: EvidenceFolder,
     /// What new secrets are made of: fills bytes with what nobody can guess.
     pub random: Random,
+    /// Whether an input may name a file of this machine. Not where others than its user choose the inputs.
+    pub local_files: bool,
 }
 
 /// Offers the actions of this crate.
@@ -59,7 +61,7 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(pod::Delete::new(connection()))?;
     registry.add(credentials::RevokeAccount::new(connection()))?;
     registry.add(credentials::RevokeRbac::new(connection()))?;
-    registry.add(secret::Rotate::new(connection(), settings.random))?;
+    registry.add(secret::Rotate::new(connection(), settings.random, settings.local_files))?;
     registry.add(node::Cordon::new(connection()))?;
     registry.add(node::Protect::new(connection()))?;
     registry.add(node::Taint::new(connection()))?;

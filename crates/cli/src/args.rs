@@ -8,6 +8,7 @@ mod event;
 mod incident;
 mod keys;
 mod playbook;
+mod responder;
 mod restore;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ pub(crate) use playbook::{
     LibraryArgs, PlaybookActionsArgs, PlaybookCommand, PlaybookLintArgs, PlaybookListArgs, PlaybookShowArgs, RunArgs,
     RunCommand, RunListArgs, RunReportArgs, StateArgs,
 };
+pub(crate) use responder::{PlaceArgs, ResponderArgs, RunApproveArgs};
 pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};
 
 use crate::exit::ExitCode;
@@ -60,6 +62,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Drill(DrillCommand),
     Daemon(DaemonArgs),
+    Responder(ResponderArgs),
     #[command(subcommand)]
     Playbook(PlaybookCommand),
     #[command(subcommand)]

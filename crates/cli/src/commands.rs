@@ -9,6 +9,7 @@ mod event;
 mod init;
 mod key;
 mod playbook;
+mod responder;
 mod restore;
 mod run;
 mod version;
@@ -38,6 +39,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Playbook(PlaybookCommand::Plan(arguments)) => playbook::plan::run(app, &arguments),
         Command::Playbook(PlaybookCommand::Run(arguments)) => playbook::perform::run(app, &arguments),
         Command::Playbook(PlaybookCommand::Rbac(arguments)) => playbook::rbac::run(app, &arguments),
+        Command::Run(RunCommand::Approve(arguments)) => run::approve::run(app, &arguments),
         Command::Run(RunCommand::Resume(arguments)) => run::resume::run(app, &arguments),
         Command::Run(RunCommand::Rollback(arguments)) => run::rollback::run(app, &arguments),
         Command::Run(RunCommand::List(arguments)) => run::list::run(app, &arguments),
@@ -46,6 +48,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Run(RunCommand::Report(arguments)) => run::report::run(app, &arguments),
         Command::Event(EventCommand::Test(arguments)) => event::test::run(app, &arguments),
         Command::Daemon(arguments) => daemon::run(app, &arguments),
+        Command::Responder(arguments) => responder::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),
         Command::Key(KeyCommand::Check(arguments)) => key::check::run(app, &arguments),

@@ -33,6 +33,7 @@ impl Desk {
             connection: Connection::of(cluster),
             evidence: EvidenceFolder::new(evidence(app, state)?),
             random,
+            local_files: true,
         };
         let engine = Engine {
             registry: Arc::new(registry(&settings)?),
@@ -57,16 +58,16 @@ fn registry(settings: &Settings) -> Result<Registry> {
 /// Every action, to read playbooks with: none of them has a cluster.
 pub(crate) fn manual() -> Result<Registry> {
     let connection = Connection::new(ConnectOptions::default());
-    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random })
+    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random, local_files: true })
 }
 
 /// The kernel's random source: what new secrets are made of.
-fn random(bytes: &mut [u8]) -> io::Result<()> {
+pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
 /// In an incident there may be a kubeconfig and no configuration.
-fn options(app: &App, arguments: &ClusterArgs) -> Result<ConnectOptions> {
+pub(crate) fn options(app: &App, arguments: &ClusterArgs) -> Result<ConnectOptions> {
     match app.config(&sources::overrides(arguments)) {
         Ok(config) => Ok(sources::kubernetes(&config.kubernetes)),
         Err(Error::NoConfig(_)) => Ok(ConnectOptions {

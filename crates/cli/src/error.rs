@@ -127,6 +127,9 @@ pub(crate) enum Error {
     /// No run of that id.
     #[error("no run '{0}'")]
     NoRun(String),
+    /// A run asks nobody, or not what was agreed to.
+    #[error("{0}")]
+    NotAsked(String),
     /// No action of that name.
     #[error("{0}")]
     NoAction(String),
@@ -226,7 +229,7 @@ impl Error {
             }
             Self::Journal(JournalError::Altered { .. } | JournalError::Senseless(_)) => ExitCode::Integrity,
             Self::Engine(error) => engine_code(error),
-            Self::Exists(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
+            Self::Exists(_) | Self::NotAsked(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => ExitCode::Refused,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ExitCode::NotFound,
             Self::Io { .. }

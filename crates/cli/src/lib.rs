@@ -8,6 +8,7 @@
 
 mod app;
 mod args;
+mod cluster_runs;
 mod commands;
 mod config_file;
 mod desk;

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use lifeboat_daemon::ClusterJournals;
 use lifeboat_playbook::{
-    DirectoryJournals, Journals as _, LoadErrors, MAX_PLAYBOOK_BYTES, Playbook, Registry, RunId, Verified, load, verify,
+    DirectoryJournals, Journals, LoadErrors, MAX_PLAYBOOK_BYTES, Playbook, Registry, RunId, Verified, load, verify,
 };
 
 use crate::app::App;
-use crate::args::{LibraryArgs, StateArgs};
+use crate::args::{LibraryArgs, PlaceArgs, StateArgs};
+use crate::cluster_runs::ClusterRuns;
 use crate::error::{Error, Result};
 use crate::files;
 
@@ -68,8 +70,37 @@ pub(crate) fn journals(app: &App, state: &StateArgs) -> Result<DirectoryJournals
     Ok(DirectoryJournals::new(folder))
 }
 
+/// Journals, and the objects of their runs where they are in a cluster.
+pub(crate) struct Place {
+    pub(crate) journals: Box<dyn Journals>,
+    cluster: Option<ClusterRuns>,
+}
+
+/// The journals of this desk, or of a namespace of a cluster.
+pub(crate) async fn place(app: &App, state: &StateArgs, place: &PlaceArgs) -> Result<Place> {
+    let Some(namespace) = &place.namespace else {
+        return Ok(Place { journals: Box::new(journals(app, state)?), cluster: None });
+    };
+    let runs = ClusterRuns::open(app, &place.cluster, namespace).await?;
+    let journals = ClusterJournals::reader(runs.cluster.clone(), namespace.clone());
+    Ok(Place { journals: Box::new(journals), cluster: Some(runs) })
+}
+
+impl Place {
+    /// A run by its id, a beginning of one, `latest`, or the name of its object.
+    pub(crate) async fn find(&self, wanted: &str) -> Result<RunId> {
+        if let Some(runs) = &self.cluster
+            && let Some(run) = runs.get(wanted).await?
+        {
+            let id = run.status.and_then(|status| status.run).and_then(|id| id.parse().ok());
+            return id.ok_or_else(|| Error::NoRun(wanted.to_owned()));
+        }
+        find(self.journals.as_ref(), wanted).await
+    }
+}
+
 /// A run by its id, a beginning of one, or `latest`.
-pub(crate) async fn find(journals: &DirectoryJournals, wanted: &str) -> Result<RunId> {
+pub(crate) async fn find(journals: &dyn Journals, wanted: &str) -> Result<RunId> {
     let runs = journals.list().await?;
     let mut found: Vec<RunId> = match wanted {
         "latest" => runs.into_iter().next_back().into_iter().collect(),
@@ -83,7 +114,7 @@ pub(crate) async fn find(journals: &DirectoryJournals, wanted: &str) -> Result<R
 }
 
 /// A run's journal, with every line held to the one before; and whether somebody is writing it.
-pub(crate) async fn read_run(journals: &DirectoryJournals, run: &RunId) -> Result<(Verified, bool)> {
+pub(crate) async fn read_run(journals: &dyn Journals, run: &RunId) -> Result<(Verified, bool)> {
     let stored = journals.read(run).await?;
     Ok((verify(&stored.bytes)?, stored.held))
 }

@@ -17,6 +17,7 @@ mod metrics;
 mod notify;
 mod request;
 mod resources;
+mod responder;
 mod run;
 mod runner;
 mod scheduler;
@@ -27,7 +28,9 @@ pub use error::Error;
 pub use event::{BackupFacts, CatalogFacts, DaemonEvent, Events, Leadership, Missed, Origin, Run};
 pub use request::{BackupRequest, Begun, DrillRequest, Request};
 pub use resources::{
-    Backup, BackupDocument, Drill, DrillDocument, PERMISSIONS, Permission, Restore, RestoreDocument, Schedule,
-    ScheduleDocument, definitions,
+    Backup, BackupDocument, Drill, DrillDocument, PERMISSIONS, Permission, Playbook, PlaybookApproval,
+    PlaybookApprovalResource, PlaybookJournal, PlaybookJournalResource, PlaybookResource, PlaybookRun,
+    PlaybookRunResource, RESPONDER_PERMISSIONS, Restore, RestoreDocument, Schedule, ScheduleDocument, definitions,
 };
+pub use responder::{ClusterJournals, ResponderOptions, respond};
 pub use run::{DaemonOptions, DrillOptions, run};

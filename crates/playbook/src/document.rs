@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -98,7 +98,13 @@ pub struct InputSpec {
     pub default: Option<Value>,
     /// The only values that it may have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "values")]
     pub r#enum: Vec<Value>,
+}
+
+/// A list of anything, in words that a definition of a custom resource has too: it knows no schema that is just `true`.
+fn values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "items": {}})
 }
 
 /// Type of an input.

@@ -9,6 +9,7 @@ mod action;
 mod alert;
 mod approval;
 mod builtin;
+mod custom;
 mod document;
 mod engine;
 mod event;
@@ -31,6 +32,11 @@ pub use action::{
 };
 pub use alert::{AlertError, MAX_ALERT_BYTES, Mapping, MappingSpec, Received, normalise, recognise};
 pub use builtin::{Approve, Assert, Report, WaitTime, add_builtin};
+pub use custom::{
+    PlaybookApprovalSpec, PlaybookApprovalStatus, PlaybookFault, PlaybookJournalSpec, PlaybookRunPhase,
+    PlaybookRunSpec, PlaybookRunStatus, PlaybookStatus, RunApproval, RunChange, RunPlan, RunQuestion, RunRollback,
+    RunStep,
+};
 pub use document::{
     ApprovalSpec, BlastRadiusSpec, ConflictPolicy, EventSource, FailurePolicy, GuardsSpec, InputSpec, InputType,
     PlaybookDocument, PlaybookKind, PlaybookMetadata, PlaybookSpec, PlaybookVersion, RateLimitSpec, RetrySpec,

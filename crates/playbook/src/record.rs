@@ -183,7 +183,10 @@ impl RunRecord {
     }
 
     /// A run of which there is the first line only.
-    pub(crate) fn begin(line: &Line) -> Result<Self, JournalError> {
+    ///
+    /// # Errors
+    /// When the line does not begin a run.
+    pub fn begin(line: &Line) -> Result<Self, JournalError> {
         let Entry::Began { format, sources, plan } = &line.entry else {
             return Err(senseless("the first line does not begin a run"));
         };
@@ -214,7 +217,10 @@ impl RunRecord {
     }
 
     /// Adds what a line says.
-    pub(crate) fn note(&mut self, line: &Line) -> Result<(), JournalError> {
+    ///
+    /// # Errors
+    /// When it cannot follow what was noted before.
+    pub fn note(&mut self, line: &Line) -> Result<(), JournalError> {
         let at = line.at;
         match &line.entry {
             // The record was made from it.

@@ -17,7 +17,8 @@ fn registry() -> Registry {
     let mut registry = Registry::new();
     add_builtin(&mut registry).unwrap();
     let connection = Connection::new(ConnectOptions::default());
-    let settings = Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random: |_| Ok(()) };
+    let evidence = EvidenceFolder::new(PathBuf::new());
+    let settings = Settings { connection, evidence, random: |_| Ok(()), local_files: true };
     add_actions(&mut registry, &settings).unwrap();
     registry
 }

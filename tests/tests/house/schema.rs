@@ -1,6 +1,6 @@
 //! JSON Schemas and definitions of custom resources: generated, checked in, checked here.
 
-use lifeboat_daemon::{PERMISSIONS, definitions};
+use lifeboat_daemon::{PERMISSIONS, Permission, RESPONDER_PERMISSIONS, definitions};
 use lifeboat_model::{Config, DrillChecks, DrillReport};
 use lifeboat_playbook::PlaybookDocument;
 use schemars::JsonSchema;
@@ -52,10 +52,15 @@ fn the_definitions_are_those_of_the_types() {
 
 #[test]
 fn the_page_says_what_the_controllers_may_do() {
-    let page = read("docs/src/custom-resources.md");
+    held("docs/src/custom-resources.md", PERMISSIONS);
+    held("docs/src/playbooks-in-cluster.md", RESPONDER_PERMISSIONS);
+}
+
+fn held(page: &str, permissions: &[Permission]) {
+    let page = read(page);
     let table = page.split("<!-- permissions: held to the code by a test -->").nth(1).unwrap().trim_start();
     let rows: Vec<&str> = table.lines().take_while(|line| line.starts_with('|')).skip(2).collect();
-    let wanted = PERMISSIONS.iter().map(|rule| {
+    let wanted = permissions.iter().map(|rule| {
         let group = if rule.group.is_empty() { "core".to_owned() } else { format!("`{}`", rule.group) };
         format!("| {group} | `{}` | {} | {} |", rule.resource, rule.verbs.join(", "), rule.purpose)
     });

@@ -60,7 +60,8 @@ impl Responder {
             bytes.fill_with(|| fastrand::u8(..));
             Ok(())
         };
-        add_actions(&mut registry, &Settings { connection: Connection::new(options), evidence, random }).unwrap();
+        let settings = Settings { connection: Connection::new(options), evidence, random, local_files: true };
+        add_actions(&mut registry, &settings).unwrap();
         let engine = Engine {
             registry: Arc::new(registry),
             journals: Arc::new(DirectoryJournals::new(folder.join("runs"))),

@@ -24,11 +24,13 @@ use crate::workload::{ROLLED, four_minutes, plan_restart, prove_restart, restart
 pub(crate) struct Rotate {
     connection: Connection,
     random: Random,
+    /// Whether a value may come from a file.
+    local_files: bool,
 }
 
 impl Rotate {
-    pub(crate) fn new(connection: Connection, random: Random) -> Self {
-        Self { connection, random }
+    pub(crate) fn new(connection: Connection, random: Random, local_files: bool) -> Self {
+        Self { connection, random, local_files }
     }
 }
 
@@ -91,7 +93,7 @@ const PERMISSIONS: &[Permission] = &[
 ];
 
 const DESCRIPTION: &str = "\
-Puts new values into keys of a Secret: random letters and digits, or what is in a file. Values are in no plan, no journal \
+Puts new values into keys of a Secret: random letters and digits, or what is in a file (from the command line alone). Values are in no plan, no journal \
 and no log. The old ones are kept in an immutable Secret beside it, `NAME-before-N`, which only those may read who could \
 read the Secret; delete it when it is not needed any more.
 
@@ -131,7 +133,7 @@ impl Action for Rotate {
         let api = self.connection.api().await?;
         let secret = read(&api, inputs).await?;
         for new in &inputs.keys {
-            new.check()?;
+            new.check(self.local_files)?;
         }
         let mut plan = StepPlan { targets: vec![reference(&secret)], ..StepPlan::default() };
         review(&api, &mut plan, PERMISSIONS, Some(&inputs.namespace)).await?;

@@ -47,9 +47,14 @@ impl NewValue {
         }
     }
 
-    /// Whether it can be had.
-    pub(super) fn check(&self) -> Result<(), ActionError> {
+    /// Whether it can be had, and may come from where it says.
+    pub(super) fn check(&self, local_files: bool) -> Result<(), ActionError> {
         match &self.file {
+            Some(file) if !local_files => Err(ActionError::denied(format!(
+                "a value for '{}' is to come from the file {}, and no file is read here",
+                self.key,
+                file.display()
+            ))),
             Some(_) => self.make(|_| Ok(())).map(drop),
             None => Ok(()),
         }
@@ -117,8 +122,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("value");
         let new = NewValue { key: "a".to_owned(), length: 32, file: Some(path.clone()) };
-        assert!(new.check().is_err());
+        assert!(new.check(true).is_err());
         std::fs::write(&path, "hunter2").unwrap();
         assert_eq!(new.make(broken).unwrap(), STANDARD.encode("hunter2"));
+        new.check(true).unwrap();
+        assert!(matches!(new.check(false), Err(ActionError::Denied { .. })));
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn engine(kubeconfig: &Path, evidence: &Path, journals: &Path) -> Eng
             bytes.fill_with(|| fastrand::u8(..));
             Ok(())
         },
+        local_files: true,
     };
     add_actions(&mut registry, &settings).unwrap();
     Engine {

@@ -86,6 +86,9 @@ pub(crate) struct RunResumeArgs {
 pub(crate) struct RunRollbackArgs {
     #[command(flatten)]
     pub(crate) run: RunResumeArgs,
+    /// The run is the object of that name in that namespace of the cluster, whose responder takes it back
+    #[arg(long, short, value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
     /// Do not ask
     #[arg(long)]
     pub(crate) yes: bool,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::incident::{PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs};
+use super::{PlaceArgs, RunApproveArgs};
 
 /// Read, check, plan and run playbooks for incidents
 #[derive(Debug, Subcommand)]
@@ -70,6 +71,7 @@ pub(crate) enum RunCommand {
     Show(RunArgs),
     /// Check that no line of a run's journal was altered
     Verify(RunArgs),
+    Approve(RunApproveArgs),
     Report(RunReportArgs),
     Resume(RunResumeArgs),
     Rollback(RunRollbackArgs),
@@ -88,15 +90,19 @@ pub(crate) struct StateArgs {
 pub(crate) struct RunListArgs {
     #[command(flatten)]
     pub(crate) state: StateArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 /// Which run.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// Id of the run, a beginning of one that fits no other, or `latest`
+    /// Id of the run, a beginning of one that fits no other, or `latest`; with --namespace also the name of its object
     pub(crate) run: String,
     #[command(flatten)]
     pub(crate) state: StateArgs,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 /// Write the timeline of a run, for a post-mortem

@@ -65,7 +65,7 @@ async fn listen(address: &str) -> Result<TcpListener> {
 }
 
 /// A name that no other daemon has, and by which a person finds this one: a pod's host is named after it.
-fn own_name() -> String {
+pub(super) fn own_name() -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     format!("{host}-{:08x}", fastrand::u32(..))
 }

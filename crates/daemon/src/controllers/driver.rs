@@ -21,14 +21,14 @@ use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
 /// Who writes, as `managedFields` have it.
-pub(super) const MANAGER: &str = "lifeboat-daemon";
+pub(crate) const MANAGER: &str = "lifeboat-daemon";
 /// Objects that one answer to a list holds, at most: none of more than a page is in memory that is not needed.
-pub(super) const PAGE: u32 = 100;
+pub(crate) const PAGE: u32 = 100;
 /// How long after a failure an object is looked at again.
 const AGAIN: Duration = Duration::from_secs(10);
 
 /// One of the custom resources.
-pub(super) trait Document:
+pub(crate) trait Document:
     Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static
 {
 }
@@ -45,11 +45,11 @@ impl<K> Document for K where
 }
 
 /// An object that need not make sense: one that does not must not hide the others.
-pub(super) type Guarded<K> = DeserializeGuard<K>;
+pub(crate) type Guarded<K> = DeserializeGuard<K>;
 
 /// Why an object could not be dealt with now; it is tried again.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The API server.
     #[error("the API server does not take it")]
     Api(#[source] Box<kube::Error>),
@@ -69,7 +69,7 @@ impl From<kube::Error> for Failure {
 
 impl Failure {
     /// Whether the object was changed or removed since it was read: what was found of it is of no use any more.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         let Self::Api(error) = self else { return false };
         matches!(&**error, kube::Error::Api(status) if status.code == 404 || status.code == 409)
     }
@@ -77,7 +77,7 @@ impl Failure {
 
 /// Does work on a thread of its own, whose futures need not go from one thread to another. It is broken off when this is
 /// dropped.
-pub(super) async fn apart<T, Work>(work: impl FnOnce() -> Work + Send + 'static) -> Result<T, Failure>
+pub(crate) async fn apart<T, Work>(work: impl FnOnce() -> Work + Send + 'static) -> Result<T, Failure>
 where
     T: Send + 'static,
     Work: Future<Output = T>,
@@ -90,7 +90,7 @@ where
 }
 
 /// Reconciles the wanted objects of a kind until it is dropped. `concurrency` of them at a time, and each by one at a time.
-pub(super) async fn drive<K: Document>(
+pub(crate) async fn drive<K: Document>(
     api: Api<Guarded<K>>,
     wanted: fn(&Guarded<K>) -> bool,
     concurrency: u16,
@@ -142,7 +142,7 @@ pub(super) async fn drive<K: Document>(
 
 /// Writes a status, of just the object that was read, and as it was read: whoever was quicker wins. What we wrote before
 /// and is not in it any more goes. Gives the object as it is now.
-pub(super) async fn write_status<K: Document, S: Serialize>(
+pub(crate) async fn write_status<K: Document, S: Serialize>(
     api: &Api<Guarded<K>>,
     read: &Guarded<K>,
     status: &S,

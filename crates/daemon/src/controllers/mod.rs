@@ -8,9 +8,9 @@
 mod backups;
 mod catalog;
 mod drills;
-mod driver;
+pub(crate) mod driver;
 mod identity;
-mod notes;
+pub(crate) mod notes;
 mod restores;
 mod schedules;
 mod shown;
@@ -93,20 +93,21 @@ pub(crate) async fn run(options: ControllerOptions) {
 }
 
 /// Whether a restore brought the object, with what was asked for and without what came of it: nobody asks for that again.
-fn is_restored<K: Document>(object: &Guarded<K>) -> bool {
+pub(crate) fn is_restored<K: Document>(object: &Guarded<K>) -> bool {
     object.meta().annotations.as_ref().is_some_and(|annotations| annotations.contains_key(RESTORED_FROM))
 }
 
 /// What is said of an object that is no request.
-const RESTORED: &str = "it came back with a restore, and what it asked for was asked before: create another object";
+pub(crate) const RESTORED: &str =
+    "it came back with a restore, and what it asked for was asked before: create another object";
 
 /// A condition of an object that makes no sense. It has the time of the object, so that it is the same each time.
-fn invalid<K: Document>(object: &Guarded<K>, kind: &str, status: bool, problem: &str) -> Condition {
+pub(crate) fn invalid<K: Document>(object: &Guarded<K>, kind: &str, status: bool, problem: &str) -> Condition {
     let created = object.meta().creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
     observed(object, Condition::new(kind, status, "Invalid", problem, created))
 }
 
 /// A condition, with the generation of the object that it was found for.
-fn observed<K: Document>(object: &Guarded<K>, condition: Condition) -> Condition {
+pub(crate) fn observed<K: Document>(object: &Guarded<K>, condition: Condition) -> Condition {
     Condition { observed_generation: object.meta().generation, ..condition }
 }

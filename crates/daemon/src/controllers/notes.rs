@@ -11,14 +11,14 @@ const MAX_NOTE: usize = 1024;
 
 /// Tells of objects, as one daemon of several.
 #[derive(Clone)]
-pub(super) struct Notes {
+pub(crate) struct Notes {
     client: Client,
     reporter: Reporter,
 }
 
 /// How an event is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gravity {
+pub(crate) enum Gravity {
     /// As it should be.
     Normal,
     /// Somebody should look.
@@ -26,14 +26,14 @@ pub(super) enum Gravity {
 }
 
 impl Notes {
-    pub(super) fn new(client: Client, instance: &str) -> Self {
+    pub(crate) fn new(client: Client, instance: &str) -> Self {
         // As the API server wants it: at most 128 characters.
         let instance = Some(instance.chars().take(128).collect());
         Self { client, reporter: Reporter { controller: format!("lifeboat.dev/{MANAGER}"), instance } }
     }
 
     /// Tells what happened to an object. That it could not be told holds nothing up.
-    pub(super) async fn tell<K: Document>(&self, object: &Guarded<K>, gravity: Gravity, reason: &str, note: &str) {
+    pub(crate) async fn tell<K: Document>(&self, object: &Guarded<K>, gravity: Gravity, reason: &str, note: &str) {
         let event = Event {
             type_: match gravity {
                 Gravity::Normal => EventType::Normal,

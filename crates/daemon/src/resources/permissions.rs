@@ -62,3 +62,46 @@ pub const PERMISSIONS: &[Permission] = &[
         purpose: "the identity that a restore or a drill names",
     },
 ];
+
+/// All that the responder asks of the API server for itself, in the namespace of the playbooks. What playbooks do is
+/// besides: `lifeboat playbook rbac` says what those that are installed need.
+pub const RESPONDER_PERMISSIONS: &[Permission] = &[
+    Permission { group: "lifeboat.dev", resource: "playbooks", verbs: &["get", "list", "watch"], purpose: "playbooks" },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbooks/status",
+        verbs: &["patch"],
+        purpose: "whether a playbook can be run, and what is wrong with it",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbookruns",
+        verbs: &["create", "get", "list", "watch"],
+        purpose: "runs that are asked for; dry runs that show whether anybody can pretend to be somebody else",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbookruns/status",
+        verbs: &["patch"],
+        purpose: "plan, steps and outcome of a run",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbookapprovals",
+        verbs: &["create", "list"],
+        purpose: "what people say to a plan; dry runs as of runs",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbookapprovals/status",
+        verbs: &["patch"],
+        purpose: "whether an approval counts",
+    },
+    Permission {
+        group: "lifeboat.dev",
+        resource: "playbookjournals",
+        verbs: &["create", "get", "list", "update"],
+        purpose: "the journals of runs; one is read again where the answer to a write was lost",
+    },
+    Permission { group: "events.k8s.io", resource: "events", verbs: &["create"], purpose: "what happened, for people" },
+];

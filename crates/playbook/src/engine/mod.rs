@@ -120,7 +120,11 @@ impl Engine {
         self.plan_as(run, playbook, request, cancel).await
     }
 
-    async fn plan_as(
+    /// The same for a run whose id is known, as of one that is an object and may be planned more than once.
+    ///
+    /// # Errors
+    /// As of [`Engine::plan`].
+    pub async fn plan_as(
         &self,
         run: RunId,
         playbook: &Playbook,

@@ -22,6 +22,18 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{/* Its pods are none of the daemon's: Service, budget and policy of those do not mean them. */}}
+{{- define "lifeboat.responderSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-responder
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "lifeboat.responderLabels" -}}
+{{ include "lifeboat.responderSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
 {{- define "lifeboat.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (include "lifeboat.fullname" .) -}}
 {{- end -}}

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{ADMISSION, NAMESPACE, NEEDED, apply, chart, find, objects, render, tool};
 use crate::house::root;
+use crate::program::lifeboat;
 use crate::support::turn;
 
 /// The overlays, with whether their pods are within `restricted`.
@@ -43,6 +44,29 @@ fn the_base_of_kustomize_is_the_chart() {
     let only = ["--show-only", "templates/monitoring.yaml"];
     let monitoring = rendered_with("deploy/kustomize/components/monitoring/values.yaml", &only);
     generated("deploy/kustomize/components/monitoring/rendered.yaml", &monitoring);
+    let only = ["--show-only", "templates/responder.yaml"];
+    let responder = rendered_with("deploy/kustomize/components/responder/values.yaml", &only);
+    generated("deploy/kustomize/components/responder/rendered.yaml", &responder);
+}
+
+#[test]
+fn the_rights_of_each_playbook_are_those_of_its_actions() {
+    let names = |folder: &str| {
+        let files = fs::read_dir(root().join(folder)).unwrap().map(|file| file.unwrap().file_name());
+        let mut names: Vec<_> = files.map(|name| name.into_string().unwrap()).collect();
+        names.sort_unstable();
+        names
+    };
+    let library = root().join("playbooks");
+    for file in names("playbooks") {
+        let name = file.trim_end_matches(".yaml");
+        let mut command = lifeboat();
+        command.args(["playbook", "rbac", name, "--name", &format!("lifeboat-{name}"), "-o", "yaml", "--library"]);
+        let output = command.arg(&library).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        generated(&format!("deploy/helm/lifeboat/files/rbac/{file}"), &String::from_utf8(output.stdout).unwrap());
+    }
+    assert_eq!(names("deploy/helm/lifeboat/files/rbac"), names("playbooks"));
 }
 
 #[test]
@@ -73,6 +97,8 @@ fn values_that_make_no_sense_are_refused() {
         ("serviceAccount.webIdentity.roleArn=\"lifeboat\"", "roleArn"),
         ("keysSecret=\"\"", "keysSecret"),
         ("rbac.restores.enabled=true", "rbac.restores.rules"),
+        ("playbooks.enabled=true", "playbooks.library"),
+        ("playbooks={\"enabled\":true,\"library\":[\"not-there\"]}", "not-there"),
     ] {
         let complaint = with(&[wrong]).unwrap_err();
         assert!(complaint.contains(says), "{wrong}: {complaint}");
@@ -109,17 +135,35 @@ fn rights_are_split() {
         \"verbs\":[\"create\"]}]}";
     let restoring = objects(&render(&[NEEDED.as_slice(), &[rules]].concat()).unwrap());
     assert!(secrets(find(&restoring, "Role")));
-    // What the controllers say they need, and no more, but for the lease.
+    needed(find(&restoring, "Role"), lifeboat_daemon::PERMISSIONS);
+
+    // The responder is somebody else: what it may do changes nothing of the daemon, and it reads no Secret by itself.
+    let playbooks = "playbooks={\"enabled\":true,\"library\":[\"contain-node\"]}";
+    let both = objects(&render(&[NEEDED.as_slice(), &[playbooks]].concat()).unwrap());
+    let is_ours = |object: &&Value| object["metadata"]["name"].as_str().unwrap().starts_with("lifeboat-playbooks");
+    let others: Vec<&Value> = both.iter().filter(|object| !is_ours(object)).collect();
+    assert_eq!(others, all.iter().collect::<Vec<_>>());
+    let ours: Vec<&Value> = both.iter().filter(is_ours).collect();
+    let role = ours.iter().find(|object| object["kind"] == "Role").unwrap();
+    needed(role, lifeboat_daemon::RESPONDER_PERMISSIONS);
+    let account = ours.iter().find(|object| object["kind"] == "ServiceAccount").unwrap();
+    for binding in ours.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("RoleBinding")) {
+        assert_eq!(binding["subjects"][0]["name"], account["metadata"]["name"]);
+    }
+}
+
+/// What the controllers say they need, and no more, but for the lease.
+fn needed(role: &Value, permissions: &[lifeboat_daemon::Permission]) {
     let by_resource = |(group, resource, _): &(String, String, Value)| format!("{group}/{resource}");
     let mut given = Vec::new();
-    for rule in find(&restoring, "Role")["rules"].as_array().unwrap() {
+    for rule in role["rules"].as_array().unwrap() {
         for (group, resource) in pairs(rule) {
             if group != "coordination.k8s.io" {
                 given.push((group, resource, rule["verbs"].clone()));
             }
         }
     }
-    let mut needed: Vec<_> = lifeboat_daemon::PERMISSIONS
+    let mut needed: Vec<_> = permissions
         .iter()
         .map(|permission| (permission.group.to_owned(), permission.resource.to_owned(), json!(permission.verbs)))
         .collect();
@@ -215,6 +259,7 @@ fn chart_is_taken(cluster: &Cluster) {
         "caConfigMap=\"lifeboat-ca\"",
         "serviceAccount.webIdentity.roleArn=\"arn:aws:iam::111122223333:role/lifeboat\"",
         "rbac.responder.create=true",
+        "playbooks={\"enabled\":true,\"library\":[\"contain-pod\"]}",
         "monitoring={\"podMonitor\":{\"enabled\":true},\"rules\":{\"enabled\":true},\"dashboard\":{\"enabled\":true}}",
     ];
     let manifests = render(&[NEEDED.as_slice(), &everything].concat()).unwrap();
@@ -228,7 +273,11 @@ fn chart_is_taken(cluster: &Cluster) {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": all});
     apply(cluster, &list.to_string(), &["--dry-run=server"]);
     apply(cluster, &list.to_string(), &[]);
-    admitted(cluster, &pod(&all, "chart")).unwrap();
+    let (playbooks, others): (Vec<Value>, Vec<Value>) =
+        all.into_iter().partition(|object| object["metadata"]["name"] == "lifeboat-playbooks");
+    for (all, name) in [(others, "chart"), (playbooks, "playbooks")] {
+        admitted(cluster, &pod(&all, name)).unwrap();
+    }
 
     // With the node's certificates the same refusal as of the overlays.
     let host = render(&[NEEDED.as_slice(), &["etcd.host.enabled=true"]].concat()).unwrap();

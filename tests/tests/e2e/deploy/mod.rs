@@ -1,6 +1,7 @@
 //! The chart and the overlays of kustomize, on a real API server, and the daemon with just the rights that they give.
 
 mod manifests;
+mod responder;
 mod rights;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `run list`.
 
 use jiff::Timestamp;
-use lifeboat_playbook::{Journals as _, Outcome, RunRecord};
+use lifeboat_playbook::{Outcome, RunRecord};
 use lifeboat_recovery::chain;
 use serde::Serialize;
 
@@ -59,12 +59,13 @@ pub(super) fn state(record: &RunRecord, held: bool) -> String {
 }
 
 pub(crate) fn run(app: &App, arguments: &RunListArgs) -> Result<ExitCode> {
-    let journals = playbooks::journals(app, &arguments.state)?;
     let runs = block_on(async |cancel| {
         let listed = async {
             let mut lines = Vec::new();
+            let place = playbooks::place(app, &arguments.state, &arguments.place).await?;
+            let journals = place.journals.as_ref();
             for run in journals.list().await?.into_iter().rev() {
-                lines.push(match playbooks::read_run(&journals, &run).await {
+                lines.push(match playbooks::read_run(journals, &run).await {
                     Ok((verified, held)) => RunLine {
                         run: run.to_string(),
                         playbook: Some(verified.record.playbook.clone()),

@@ -9,11 +9,11 @@ use crate::exit::ExitCode;
 use crate::playbooks;
 
 pub(crate) fn run(app: &App, arguments: &RunReportArgs) -> Result<ExitCode> {
-    let journals = playbooks::journals(app, &arguments.run.state)?;
     let (verified, _) = block_on(async |cancel| {
         let read = async {
-            let run = playbooks::find(&journals, &arguments.run.run).await?;
-            playbooks::read_run(&journals, &run).await
+            let place = playbooks::place(app, &arguments.run.state, &arguments.run.place).await?;
+            let run = place.find(&arguments.run.run).await?;
+            playbooks::read_run(place.journals.as_ref(), &run).await
         };
         unless_cancelled(&cancel, read).await
     })?;

@@ -57,11 +57,11 @@ impl Report for Shown {
 }
 
 pub(crate) fn run(app: &App, arguments: &RunArgs) -> Result<ExitCode> {
-    let journals = playbooks::journals(app, &arguments.state)?;
     let (verified, held) = block_on(async |cancel| {
         let read = async {
-            let run = playbooks::find(&journals, &arguments.run).await?;
-            playbooks::read_run(&journals, &run).await
+            let place = playbooks::place(app, &arguments.state, &arguments.place).await?;
+            let run = place.find(&arguments.run).await?;
+            playbooks::read_run(place.journals.as_ref(), &run).await
         };
         unless_cancelled(&cancel, read).await
     })?;

@@ -1,0 +1,3 @@
+//! Journals in a cluster, on a real API server.
+
+mod journals;
