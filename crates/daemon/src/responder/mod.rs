@@ -174,7 +174,7 @@ async fn lead(
         }
         () = work => tracing::error!("the controllers ended, which they never should"),
     }
-    if let Err(error) = lock.step_down().await {
+    if let Err(error) = lock.step_down(cluster).await {
         tracing::warn!(error = chain(&error), "the lease is not given up, and expires");
     }
 }
