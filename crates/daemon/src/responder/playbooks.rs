@@ -134,7 +134,7 @@ async fn raw(shared: &Shared, name: &str) -> Result<Option<String>, Failure> {
     match shared.cluster.get(path).await {
         Ok(found) => {
             let object: Option<Value> = found.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            Ok(object.and_then(|object| document(name, &object["spec"])))
+            Ok(object.and_then(|object| document(name, object.get("spec")?)))
         }
         Err(error) => {
             tracing::warn!(playbook = name, error = chain(&error), "a playbook cannot be read");

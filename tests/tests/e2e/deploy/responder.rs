@@ -6,7 +6,9 @@ use std::process::{Child, Stdio};
 
 use lifeboat_tests::cluster::{Cluster, kubectl};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
+use super::rights::{all_used, audited, used};
 use super::{NAMESPACE, NEEDED, apply, objects, render};
 use crate::house::{read, root};
 use crate::support::{Run, Site, turn, until};
@@ -88,6 +90,10 @@ struct Scene {
     alice: PathBuf,
     bob: PathBuf,
     carol: PathBuf,
+    /// What the responder may do for itself, and what it did.
+    role: Value,
+    audit: PathBuf,
+    _folder: TempDir,
 }
 
 impl Scene {
@@ -160,7 +166,7 @@ fn with_token(cluster: &Cluster, account: &str) -> PathBuf {
 
 /// Everything but the admission policies, which come back apart.
 async fn scene() -> (Scene, PathBuf, String) {
-    let cluster = Cluster::start().await;
+    let (cluster, audit, folder) = audited(ACCOUNT).await;
     for definition in fs::read_dir(root().join("deploy/helm/lifeboat/crds")).unwrap() {
         let file = definition.unwrap().path();
         cluster.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
@@ -173,6 +179,7 @@ async fn scene() -> (Scene, PathBuf, String) {
     let (policies, rest): (Vec<Value>, Vec<Value>) =
         ours.partition(|object| object["kind"].as_str().unwrap().starts_with("ValidatingAdmissionPolicy"));
     assert_eq!(policies.len(), 4);
+    let role = rest.iter().find(|object| object["kind"] == "Role").unwrap().clone();
     let list = |items: Vec<Value>| json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     apply(&cluster, &list(rest), &[]);
     for node in ["n1", "n2"] {
@@ -196,7 +203,8 @@ async fn scene() -> (Scene, PathBuf, String) {
     let (alice, carol) = (cluster.kubeconfig_for("alice", &[]).unwrap(), cluster.kubeconfig_for("carol", &[]).unwrap());
     let (bob, responder) = (with_token(&cluster, "bob"), with_token(&cluster, ACCOUNT));
     let site = Site::directory(&cluster);
-    (Scene { cluster, site, alice, bob, carol }, responder, list(policies))
+    let scene = Scene { cluster, site, alice, bob, carol, role, audit, _folder: folder };
+    (scene, responder, list(policies))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -265,6 +273,23 @@ async fn a_run_is_asked_for_agreed_to_by_others_survives_a_kill_and_is_taken_bac
     seen_and_taken_back(&scene).await;
     changed(&scene, &spec("alice")).await;
     responder.kill();
+    rights(&scene).await;
+}
+
+/// The responder was refused nothing but its own lies, and has no right in its namespace of which there was no use.
+async fn rights(scene: &Scene) {
+    let lie = |resource: &str| ["playbookruns", "playbookapprovals"].contains(&resource);
+    let refused = used(&scene.audit).into_iter().filter(|used| used.status == 403);
+    let refused: Vec<_> = refused.filter(|used| !(used.verb == "create" && lie(&used.resource))).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
+    let mut role = scene.role.clone();
+    for rule in role["rules"].as_array_mut().unwrap() {
+        // Only after an answer that was lost.
+        if rule["resources"] == json!(["playbookjournals"]) {
+            rule["verbs"].as_array_mut().unwrap().retain(|verb| verb != "get");
+        }
+    }
+    all_used([&role].into_iter(), &scene.audit).await;
 }
 
 /// Every object that the page shows is accepted, as long as it matters to nobody who creates it.
