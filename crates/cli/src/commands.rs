@@ -11,7 +11,9 @@ mod key;
 mod playbook;
 mod restore;
 mod run;
-mod version;
+pub(crate) mod version;
+
+pub(crate) use drill::programs::folders as drill_programs;
 
 use crate::app::App;
 use crate::args::{

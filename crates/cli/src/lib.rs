@@ -10,6 +10,7 @@ mod app;
 mod args;
 mod commands;
 mod config_file;
+mod configured;
 mod desk;
 mod environment;
 mod error;

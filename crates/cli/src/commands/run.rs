@@ -1,5 +1,6 @@
 //! `run`.
 
+pub(crate) mod bundle;
 pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod resume;
