@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::resources::Resource;
 
 /// Who writes, as `managedFields` have it.
-const FIELD_MANAGER: &str = "lifeboat-playbook";
+pub(crate) const FIELD_MANAGER: &str = "lifeboat-playbook";
 /// The most bytes of objects that one list may have: a plan of a person is about less.
 const MAX_LIST: usize = 512 * 1024 * 1024;
 

@@ -11,6 +11,7 @@ mod args;
 mod cluster_runs;
 mod commands;
 mod config_file;
+mod configured;
 mod desk;
 mod environment;
 mod error;

@@ -4,6 +4,7 @@
 //! Manifests, indexes and coverage are read from a store that may be hostile: parsing bounds their size and
 //! refuses duplicate keys, and none of it may be believed before the manifest's signature was checked.
 
+mod bundle;
 mod canonical;
 mod claim;
 mod config;
@@ -28,6 +29,7 @@ mod tree;
 mod yaml;
 mod yaml_tree;
 
+pub use bundle::{Bundle, BundleContents, BundleItem};
 pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
 pub use claim::Claim;
 pub use config::{

@@ -6,6 +6,7 @@ use lifeboat_store::{Key, KeyError, Prefix};
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const CLUSTER: &str = "cluster.json";
 pub(crate) const REPORT: &str = "report.json";
+pub(crate) const BUNDLE: &str = "bundle.json";
 pub(crate) const SIGNATURE: &str = ".minisig";
 
 /// The folder of a cluster's backups.
@@ -71,6 +72,17 @@ pub(crate) fn drills(cluster: &ClusterName) -> Result<Prefix, KeyError> {
 /// The folder of one drill.
 pub(crate) fn drill(cluster: &ClusterName, backup: &BackupId, drill: &DrillId) -> Result<Prefix, KeyError> {
     drills(cluster)?.folder(backup.as_str())?.folder(drill.as_str())
+}
+
+/// The folder of the sealed evidence of one run.
+pub(crate) fn run(cluster: &ClusterName, run: &BackupId) -> Result<Prefix, KeyError> {
+    let runs: Prefix = format!("{cluster}/runs").parse()?;
+    runs.folder(run.as_str())
+}
+
+/// The folder of one bundle of it.
+pub(crate) fn bundle(cluster: &ClusterName, run: &BackupId, id: &BackupId) -> Result<Prefix, KeyError> {
+    self::run(cluster, run)?.folder(id.as_str())
 }
 
 /// The record of which cluster the name stands for.

@@ -25,6 +25,7 @@ pub mod browse;
 pub mod diff;
 pub mod download;
 pub mod drill;
+pub mod evidence;
 pub mod restore_etcd;
 pub mod restore_objects;
 pub mod retention;

@@ -4,6 +4,7 @@ mod clock;
 mod folder;
 mod logs;
 mod objects;
+mod seal;
 
 use lifeboat_playbook::{ActionError, Change, Proof, StepContext};
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ pub use folder::EvidenceFolder;
 pub(crate) use folder::Item;
 pub(crate) use logs::Logs;
 pub(crate) use objects::{Objects, clocks};
+pub(crate) use seal::Seal;
 
 use crate::target::Target;
 
@@ -52,7 +54,7 @@ fn save(target: &Target, what: &str) -> Change {
 async fn prove(folder: &EvidenceFolder, outputs: &Outputs, context: &StepContext) -> Result<Proof, ActionError> {
     let mut bytes = 0;
     for item in &outputs.evidence {
-        folder.verify(item).await?;
+        folder.read(item).await?;
         bytes += item.bytes;
     }
     let count = outputs.evidence.len();

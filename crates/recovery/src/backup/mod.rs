@@ -3,7 +3,7 @@
 
 mod claim;
 mod etcd;
-mod part;
+pub(crate) mod part;
 mod resources;
 #[cfg(test)]
 mod tests;
