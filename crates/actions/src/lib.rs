@@ -5,6 +5,7 @@
 //! and takes its writes back. What cannot be observed is told as not observed.
 
 mod api;
+mod container;
 mod credentials;
 mod evidence;
 mod fields;
@@ -51,6 +52,7 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(target::Resolve::new(connection()))?;
     registry.add(evidence::Objects::new(connection(), settings.evidence.clone()))?;
     registry.add(evidence::Logs::new(connection(), settings.evidence.clone()))?;
+    registry.add(evidence::Live::new(connection(), settings.evidence.clone()))?;
     registry.add(image::Hunt::new(connection()))?;
     registry.add(namespace::Lockdown::new(connection()))?;
     registry.add(pod::Isolate::new(connection()))?;

@@ -52,7 +52,7 @@ fn words(question: &Access) -> String {
 }
 
 /// What a dry run came to; nothing where this identity may not even ask, which an access review has noted.
-fn asked<T>(answer: Result<T, Error>) -> Result<Option<T>, ActionError> {
+pub(crate) fn asked<T>(answer: Result<T, Error>) -> Result<Option<T>, ActionError> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
         Err(Error::Forbidden { .. }) => Ok(None),

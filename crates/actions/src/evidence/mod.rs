@@ -2,6 +2,7 @@
 
 mod clock;
 mod folder;
+mod live;
 mod logs;
 mod objects;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::EvidenceFolder;
 pub(crate) use folder::Item;
+pub(crate) use live::Live;
 pub(crate) use logs::Logs;
 pub(crate) use objects::{Objects, clocks};
 
