@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lifeboat_kubernetes::{
-    Cluster, ConnectOptions, DeleteOptions, Deletion, Error, ExecOptions, Executed, FieldValidation, ListEvent,
-    ListOptions, LogOptions, ObjectPath, WriteOptions, Written,
+    Cluster, ConnectOptions, DeleteOptions, Error, ExecOptions, Executed, FieldValidation, ListEvent, ListOptions,
+    LogOptions, ObjectPath, WriteOptions, Written,
 };
 use lifeboat_playbook::{ActionError, Permit};
 use serde_json::Value;
@@ -110,6 +110,11 @@ impl Api {
         self.cluster.get(path).await.map_err(refused)?.map(|bytes| parse(&bytes)).transpose()
     }
 
+    /// Reads the object with this UID; `None` where it is gone, though another one may be in its place.
+    pub(crate) async fn find(&self, place: Place<'_>, uid: &str) -> Result<Option<Value>, ActionError> {
+        Ok(self.get(place).await?.filter(|found| crate::fields::uid(found) == uid))
+    }
+
     /// Reads the object with this UID; another one in its place is refused.
     pub(crate) async fn get_same(&self, place: Place<'_>, uid: &str) -> Result<Value, ActionError> {
         match self.get(place).await? {
@@ -198,16 +203,20 @@ impl Api {
         self.cluster.delete(path, deletion(uid, None, true)).await.map(drop)
     }
 
+    /// Deletes the object with this UID. One that is gone already was deleted before a kill, or by somebody else.
     pub(crate) async fn delete(
         &self,
         _: &Permit,
         place: Place<'_>,
         uid: &str,
         grace: Option<u32>,
-    ) -> Result<Deletion, Error> {
+    ) -> Result<(), ActionError> {
         let kind = place.resource.resource_type();
         let path = ObjectPath { resource: &kind, namespace: place.namespace, name: place.name };
-        self.cluster.delete(path, deletion(uid, grace, false)).await
+        match self.cluster.delete(path, deletion(uid, grace, false)).await {
+            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// Waits until an object is gone, or another one is in its place.
@@ -226,9 +235,7 @@ impl Api {
             Err(error) => Err(refused(error)),
         }
     }
-}
 
-impl Api {
     /// Waits until an object is as it should be; one that is gone never is.
     pub(crate) async fn wait_for(
         &self,

@@ -43,6 +43,27 @@ pub(crate) fn is_going(object: &Value) -> bool {
     object.pointer("/metadata/deletionTimestamp").is_some()
 }
 
+/// An annotation, or nothing.
+pub(crate) fn annotation<'a>(object: &'a Value, key: &str) -> &'a str {
+    let found = object.pointer("/metadata/annotations").and_then(|annotations| annotations.get(key));
+    found.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A count that an annotation has; 0 where there is none.
+pub(crate) fn counted(object: &Value, key: &str) -> u64 {
+    annotation(object, key).parse().unwrap_or(0)
+}
+
+/// Whether a pod has ended and does nothing any more.
+pub(crate) fn has_ended(pod: &Value) -> bool {
+    ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
+}
+
+/// Whether a pod shows a static one of its node, which the API server cannot change.
+pub(crate) fn is_mirror(pod: &Value) -> bool {
+    pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some()
+}
+
 /// How people name it.
 pub(crate) fn reference(object: &Value) -> ObjectRef {
     let own = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());

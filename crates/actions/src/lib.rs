@@ -20,6 +20,7 @@ mod secret;
 mod switch;
 mod target;
 mod workload;
+mod writing;
 
 use std::time::Duration;
 
@@ -50,6 +51,7 @@ pub struct Settings {
 pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), RegistryError> {
     let connection = || settings.connection.clone();
     registry.add(target::Resolve::new(connection()))?;
+    registry.add(target::Wait::new(connection()))?;
     registry.add(evidence::Objects::new(connection(), settings.evidence.clone()))?;
     registry.add(evidence::Logs::new(connection(), settings.evidence.clone()))?;
     registry.add(evidence::Live::new(connection(), settings.evidence.clone()))?;

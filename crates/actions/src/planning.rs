@@ -8,6 +8,16 @@ use crate::api::{Api, Place, refused};
 use crate::fields::{merged, namespace, reference, settled};
 use crate::resources::Resource;
 
+/// The permissions of an action that takes several kinds of objects, for one kind.
+pub(crate) fn of_kind(permissions: &[Permission], kinds: &[&Resource], wanted: &Resource) -> Vec<Permission> {
+    let mut needed = permissions.to_vec();
+    needed.retain(|permission| {
+        let is = |kind: &&Resource| kind.group == permission.group && kind.resource == permission.resource;
+        !kinds.iter().any(is) || is(&wanted)
+    });
+    needed
+}
+
 /// Notes in a plan which of the permissions are missing, in a namespace or, for objects of the cluster, everywhere.
 pub(crate) async fn review<O>(
     api: &Api,

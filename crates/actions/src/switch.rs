@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Connection, refused};
-use crate::fields::{merged, uid};
+use crate::fields::merged;
 use crate::planning::{plan_patch, review};
 use crate::resources::Resource;
 use crate::target::Target;
@@ -126,7 +126,7 @@ impl<S: Switch> Action for Set<S> {
         plan.warnings.extend(S::warnings(&object));
         let before: Vec<Value> =
             S::fields().iter().map(|(path, _)| at(&object, path).cloned().unwrap_or_default()).collect();
-        plan.memo = Value::Array(before);
+        plan.remember(&before)?;
         Ok(plan)
     }
 
@@ -143,7 +143,7 @@ impl<S: Switch> Action for Set<S> {
             return Ok(Outputs { changed: false });
         }
         let place = target.place(&[S::resource()])?;
-        let before = plan.memo.as_array().cloned().unwrap_or_default();
+        let before: Vec<Value> = plan.recall()?;
         let set = async |permit: Permit| {
             let patch = merged(&patch_of::<S>(), &json!({"metadata": {"uid": target.uid}}));
             api.patch(&permit, place, &patch).await.map(drop).map_err(refused)
@@ -166,8 +166,7 @@ impl<S: Switch> Action for Set<S> {
         let api = self.connection.api().await?;
         let Undone { target, before } = inverse;
         let place = target.place(&[S::resource()])?;
-        let found = api.get(place).await?.filter(|found| uid(found) == target.uid);
-        let Some(found) = found else {
+        let Some(found) = api.find(place, &target.uid).await? else {
             return Ok(Proof::Observed(format!("{target} is gone, and has nothing to put back")));
         };
         let mut patch = json!({"metadata": {"uid": target.uid}});

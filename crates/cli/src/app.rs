@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use jiff::Timestamp;
 use lifeboat_model::Config;
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +15,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::logging;
-use crate::output::{Output, Style, View};
+use crate::output::{Output, Style};
 
 /// The surroundings of a command.
 pub(crate) struct App {
@@ -39,7 +38,7 @@ impl App {
         let style = Style { colored: is_colored(&globals, &environment, is_terminal) };
         let stdout = Style { colored: is_colored(&globals, &environment, io::stdout().is_terminal()) };
         logging::start(&globals, &bars, is_terminal, style.colored);
-        let output = Output::new(globals.output, View { now: Timestamp::now(), style: stdout });
+        let output = Output::new(globals.output, stdout);
         Self { globals, environment, output, bars, style }
     }
 

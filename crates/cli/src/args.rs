@@ -4,6 +4,7 @@
 mod backup;
 mod daemon;
 mod drill;
+mod event;
 mod incident;
 mod keys;
 mod playbook;
@@ -21,6 +22,7 @@ pub(crate) use backup::{
 };
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
+pub(crate) use event::{EventCommand, EventTestArgs};
 pub(crate) use incident::{
     IncidentArgs, PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs,
 };
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Playbook(PlaybookCommand),
     #[command(subcommand)]
     Run(RunCommand),
+    #[command(subcommand)]
+    Event(EventCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),

@@ -5,6 +5,7 @@ mod completion;
 mod daemon;
 mod doctor;
 mod drill;
+mod event;
 mod init;
 mod key;
 mod playbook;
@@ -13,7 +14,9 @@ mod run;
 mod version;
 
 use crate::app::App;
-use crate::args::{BackupCommand, Command, DrillCommand, KeyCommand, PlaybookCommand, RestoreCommand, RunCommand};
+use crate::args::{
+    BackupCommand, Command, DrillCommand, EventCommand, KeyCommand, PlaybookCommand, RestoreCommand, RunCommand,
+};
 use crate::error::Result;
 use crate::exit::ExitCode;
 
@@ -41,6 +44,7 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Run(RunCommand::Show(arguments)) => run::show::run(app, &arguments),
         Command::Run(RunCommand::Verify(arguments)) => run::verify::run(app, &arguments),
         Command::Run(RunCommand::Report(arguments)) => run::report::run(app, &arguments),
+        Command::Event(EventCommand::Test(arguments)) => event::test::run(app, &arguments),
         Command::Daemon(arguments) => daemon::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),
         Command::Key(KeyCommand::Show(arguments)) => key::show::run(app, &arguments),

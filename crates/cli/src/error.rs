@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use lifeboat_archive::ArchiveError;
 use lifeboat_etcd::EtcdError;
 use lifeboat_model::{OverrideError, YamlError};
-use lifeboat_playbook::{EngineError, JournalError, LoadErrors, StorageError};
+use lifeboat_playbook::{AlertError, EngineError, JournalError, LoadErrors, StorageError};
 use lifeboat_recovery::Error as RecoveryError;
 use lifeboat_store::StoreError;
 
@@ -115,6 +115,9 @@ pub(crate) enum Error {
     /// A playbook has faults.
     #[error(transparent)]
     Playbook(LoadErrors),
+    /// A file is not what a tool sends.
+    #[error(transparent)]
+    Alert(#[from] AlertError),
     /// The journal of a run cannot be read, or not be believed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -216,6 +219,7 @@ impl Error {
             | Self::Key { .. }
             | Self::Daemon(lifeboat_daemon::Error::Config(_))
             | Self::Playbook(_)
+            | Self::Alert(_)
             | Self::TooLarge { .. } => ExitCode::Usage,
             Self::NoRun(_) | Self::NoAction(_) | Self::Journal(JournalError::Storage(StorageError::NotFound(_))) => {
                 ExitCode::NotFound

@@ -150,7 +150,9 @@ pub enum EventSource {
     Clair,
     /// Sysdig Secure.
     Sysdig,
-    /// Anything that sends the normal form itself.
+    /// `CloudEvents` of any type.
+    CloudEvents,
+    /// Anything that sends the normal form itself, or JSON for which there is a mapping.
     Generic,
 }
 

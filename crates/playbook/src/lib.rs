@@ -6,6 +6,7 @@
 //! environment or a terminal.
 
 mod action;
+mod alert;
 mod approval;
 mod builtin;
 mod document;
@@ -28,6 +29,7 @@ pub use action::{
     Action, ActionError, Change, EvidenceClock, FieldDiff, Inverse, NoInverse, ObjectRef, Permission, Permit, Repeat,
     Statement, StepContext, StepPlan, Undo, Writes,
 };
+pub use alert::{AlertError, MAX_ALERT_BYTES, Mapping, MappingSpec, Received, normalise, recognise};
 pub use builtin::{Approve, Assert, Report, WaitTime, add_builtin};
 pub use document::{
     ApprovalSpec, BlastRadiusSpec, ConflictPolicy, EventSource, FailurePolicy, GuardsSpec, InputSpec, InputType,
@@ -35,7 +37,7 @@ pub use document::{
     StepSpec, TimeoutPolicy, TriggerSpec,
 };
 pub use engine::{Engine, EngineError};
-pub use event::{Event, EventTarget, Triggered};
+pub use event::{Event, EventObject, EventTarget, Fit, SEVERITIES, Tried, Triggered};
 pub use expression::Condition;
 pub use journal::{
     Claim, DirectoryJournals, Entry, InverseRecord, JournalError, JournalFile, Journals, Line, Observer, Sources,

@@ -71,6 +71,22 @@ async fn a_pod_is_contained_from_the_command_line() {
     site.expect(2, &["playbook", "plan", "contain-pod", "--library", library, "-i", "pod=web-1"]);
     site.expect(6, &["playbook", "plan", "no-such", "--library", library]);
 
+    // An alert that means this pod by its name, but another container, would start nothing. One that means it is planned.
+    let alert = house::root().join("crates/playbook/testdata/alerts/falco-shell.json");
+    let tested = ["event", "test", "--library", library, "-f", alert.to_str().unwrap()];
+    let refused = site.expect(5, &tested).stdout;
+    assert!(refused.contains("no Pod is what was described"), "{refused}");
+    let status = r#"{"status": {"containerStatuses": [{"name": "a", "image": "a", "imageID": "a", "ready": true,
+        "restartCount": 0, "containerID": "containerd://3f1b9a7c2d4e5f60718293a4b5c6d7e8"}]}}"#;
+    cluster.kubectl(&["patch", "pod", "web-1", "-n", "shop", "--subresource=status", "-p", status]);
+    let tested = site.json(0, &tested);
+    let playbooks = tested["events"][0]["playbooks"].as_array().unwrap();
+    let shell = playbooks.iter().find(|playbook| playbook["playbook"] == "falco-shell").unwrap();
+    assert_eq!(shell["plan"]["request"]["trigger"], "shell", "{shell}");
+    assert_eq!(shell["plan"]["inputs"]["containerId"], "3f1b9a7c2d4e", "{shell}");
+    assert!(shell["plan"]["steps"].to_string().contains("lifeboat-quarantine-"), "{shell}");
+    assert_eq!(names(&cluster, "networkpolicies"), "");
+
     // Nobody is there to be asked, and another plan was agreed to.
     site.expect(5, &with(&["playbook", "run"], &[]));
     let other = "0".repeat(hash.len());

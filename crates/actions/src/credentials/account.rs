@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use lifeboat_kubernetes::{BoundPod, Error, ObjectPath, Token};
+use lifeboat_kubernetes::{BoundPod, ObjectPath, Token};
 use lifeboat_playbook::{
     Action, ActionError, Change, Inverse, ObjectRef, Period, Permission, Permit, Proof, Repeat, Statement, StepContext,
     StepPlan, Undo, Writes,
@@ -16,7 +16,7 @@ use super::canary::{Canary, LIFE, is_good, watch_die};
 use super::recreate;
 use crate::api::{Api, Connection, Place, refused};
 use crate::evidence::clocks;
-use crate::fields::{reference, settled, text, uid};
+use crate::fields::{annotation, has_ended, reference, settled, text, uid};
 use crate::planning::{plan_delete, review};
 use crate::pod::{LOST, Loss, reaction};
 use crate::resources::{POD, SECRET, SERVICE_ACCOUNT};
@@ -188,7 +188,7 @@ impl Action for RevokeAccount {
             }
         }
         plan.seconds = Some(15);
-        plan.memo = serde_json::to_value(memo).map_err(|error| ActionError::failed("no memo").because(error))?;
+        plan.remember(&memo)?;
         Ok(plan)
     }
 
@@ -200,8 +200,7 @@ impl Action for RevokeAccount {
         context: &StepContext,
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
-        let memo: Memo = serde_json::from_value(plan.memo.clone())
-            .map_err(|error| ActionError::failed("the plan is not of this action").because(error))?;
+        let memo: Memo = plan.recall()?;
         let run = Revocation { api: &api, inputs, memo: &memo };
         let token = run.canary(writes).await?;
         run.revoke(writes).await?;
@@ -222,9 +221,7 @@ impl Action for RevokeAccount {
             return Ok(Proof::NotObserved(format!("the canary token was refused {refusals} times in a row: {words}")));
         }
         let api = self.connection.api().await?;
-        if inputs.mode == Mode::Pod
-            && api.get(inputs.target.place(&[&POD])?).await?.is_some_and(|pod| uid(&pod) == inputs.target.uid)
-        {
+        if inputs.mode == Mode::Pod && api.find(inputs.target.place(&[&POD])?, &inputs.target.uid).await?.is_some() {
             let target = &inputs.target;
             return Ok(Proof::NotObserved(format!("the canary token was refused, but {target} is not gone yet")));
         }
@@ -312,7 +309,7 @@ async fn legacy_secret(api: &Api, inputs: &Inputs, account: &str) -> Result<Valu
     let place = secret_place(inputs)?;
     let secret = api.get(place).await?.ok_or_else(|| ActionError::denied(format!("{place} is not there")))?;
     let is_token = text(&secret, "/type") == "kubernetes.io/service-account-token";
-    if is_token && text(&secret, "/metadata/annotations/kubernetes.io~1service-account.name") == account {
+    if is_token && annotation(&secret, "kubernetes.io/service-account.name") == account {
         return Ok(secret);
     }
     Err(ActionError::denied(format!("{place} has no token of the service account {account}")))
@@ -353,10 +350,7 @@ async fn plan_recreation<O>(
 async fn consumers(api: &Api, account: &Value) -> Result<Vec<ObjectRef>, ActionError> {
     let object = reference(account);
     let pods = api.list(&POD, object.namespace.as_deref()).await?;
-    let runs = |pod: &&Value| {
-        text(pod, "/spec/serviceAccountName") == object.name
-            && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-    };
+    let runs = |pod: &&Value| text(pod, "/spec/serviceAccountName") == object.name && !has_ended(pod);
     Ok(pods.iter().filter(runs).map(reference).collect())
 }
 
@@ -435,10 +429,7 @@ impl Revocation<'_> {
         place: Place<'_>,
         uid: &str,
     ) -> Result<(), ActionError> {
-        let delete = async |permit| match self.api.delete(&permit, place, uid, None).await {
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(refused(error)),
-        };
+        let delete = async |permit: Permit| self.api.delete(&permit, place, uid, None).await;
         writes.write(change, Inverse::None, delete).await
     }
 }

@@ -1,7 +1,7 @@
 //! `rbac.revoke`.
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::{Error, SubjectAccess};
+use lifeboat_kubernetes::SubjectAccess;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, ObjectRef, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
     Writes,
@@ -12,16 +12,15 @@ use serde_json::{Value, json};
 
 use super::subject::{Kind, Subject};
 use crate::api::{Api, Connection, Place, refused};
-use crate::fields::{items, reference, text, uid};
+use crate::fields::{items, reference, text};
 use crate::planning::{place_of, plan_patch, review};
 use crate::resources::{CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING, Resource};
+use crate::writing::{RACES, patch_as_read, raced};
 
 /// The most rights that are asked about again.
 const QUESTIONS: usize = 64;
 /// How often they are asked about: the API server learns of changed bindings a moment later.
 const ROUNDS: u32 = 10;
-/// How often a patch is tried again that met a change by somebody else.
-const RACES: usize = 8;
 
 /// The action `rbac.revoke`.
 #[derive(Debug)]
@@ -226,8 +225,8 @@ impl Action for RevokeRbac {
         let api = self.connection.api().await?;
         let Undone { binding, subject } = &inverse;
         for _ in 0..RACES {
-            let found = api.get(place(binding)).await?.filter(|found| Some(uid(found)) == binding.uid.as_deref());
-            let Some(found) = found else {
+            let meant = binding.uid.as_deref().unwrap_or_default();
+            let Some(found) = api.find(place(binding), meant).await? else {
                 return Ok(Proof::NotObserved(format!("{binding} is gone; {subject} cannot be put back")));
             };
             if items(&found, "/subjects").any(|entry| subject.is(entry)) {
@@ -235,19 +234,11 @@ impl Action for RevokeRbac {
             }
             let mut subjects: Vec<Value> = items(&found, "/subjects").cloned().collect();
             subjects.push(subject.entry());
-            match api.patch(permit, place(binding), &at_version(json!({"subjects": subjects}), &found)).await {
-                // The next look sees it.
-                Ok(_) | Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(refused(error)),
-            }
+            // Whatever came of it, the next look sees it.
+            patch_as_read(&api, permit, place(binding), (&found, &json!({"subjects": subjects}))).await?;
         }
-        Err(ActionError::transient(format!("{binding} is changed too often by somebody else")))
+        Err(raced(binding))
     }
-}
-
-fn at_version(patch: Value, object: &Value) -> Value {
-    let version = text(object, "/metadata/resourceVersion");
-    crate::fields::merged(&patch, &json!({"metadata": {"uid": uid(object), "resourceVersion": version}}))
 }
 
 async fn drop_subject(
@@ -261,13 +252,11 @@ async fn drop_subject(
         if !items(&found, "/subjects").any(|entry| subject.is(entry)) {
             return Ok(Binding::of(&found));
         }
-        match api.patch(permit, place(object), &at_version(without(&found, subject), &found)).await {
-            Ok(_) => return Ok(Binding::of(&found)),
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(refused(error)),
+        if patch_as_read(api, permit, place(object), (&found, &without(&found, subject))).await? {
+            return Ok(Binding::of(&found));
         }
     }
-    Err(ActionError::transient(format!("{object} is changed too often by somebody else")))
+    Err(raced(object))
 }
 
 /// What the binding's role gave the subject.

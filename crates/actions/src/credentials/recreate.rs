@@ -28,13 +28,9 @@ pub(crate) fn manifest(account: &Value) -> Value {
 /// Deletes the account that was meant. One that is not there any more was deleted before.
 pub(crate) async fn delete(api: &Api, permit: &Permit, manifest: &Value, old: &str) -> Result<(), ActionError> {
     let place = Place::new(&SERVICE_ACCOUNT, namespace(manifest), name(manifest));
-    match api.get(place).await? {
-        Some(found) if uid(&found) == old => {}
-        _ => return Ok(()),
-    }
-    match api.delete(permit, place, old, None).await {
-        Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-        Err(error) => Err(refused(error)),
+    match api.find(place, old).await? {
+        Some(_) => api.delete(permit, place, old, None).await,
+        None => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{images_of, is_image, is_one_of};
 use crate::api::{Api, Connection};
-use crate::fields::{name, namespace, text};
+use crate::fields::{has_ended, name, namespace};
 use crate::planning::review;
 use crate::resources::POD;
 use crate::target::Target;
@@ -65,19 +65,23 @@ const PERMISSIONS: &[Permission] = &[Permission { group: "", resource: "pods", v
 
 fn runs(pod: &Value, images: &[String]) -> bool {
     // What has ended does nothing any more.
-    !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-        && images_of(pod).into_iter().any(|image| is_one_of(image, images))
+    !has_ended(pod) && images_of(pod).into_iter().any(|image| is_one_of(image, images))
 }
 
-async fn hunt(api: &Api, inputs: &Inputs) -> Result<Outputs, ActionError> {
+/// The namespaces to look in, each once; `None` for all of them.
+fn places(inputs: &Inputs) -> Vec<Option<&str>> {
     let mut places: Vec<Option<&str>> = inputs.namespaces.iter().map(|name| Some(name.as_str())).collect();
     places.sort_unstable();
     places.dedup();
     if places.is_empty() {
         places.push(None);
     }
+    places
+}
+
+async fn hunt(api: &Api, inputs: &Inputs) -> Result<Outputs, ActionError> {
     let mut found = Vec::new();
-    for place in places {
+    for place in places(inputs) {
         let mut pods = api.list(&POD, place).await?;
         pods.retain(|pod| runs(pod, &inputs.images));
         found.extend(pods);
@@ -118,11 +122,7 @@ impl Action for Hunt {
         }
         let api = self.connection.api().await?;
         let mut missing = StepPlan::<Outputs>::default();
-        let namespaces: Vec<Option<&str>> = match inputs.namespaces.as_slice() {
-            [] => vec![None],
-            names => names.iter().map(|name| Some(name.as_str())).collect(),
-        };
-        for namespace in namespaces {
+        for namespace in places(inputs) {
             review(&api, &mut missing, PERMISSIONS, namespace).await?;
         }
         let outputs = hunt(&api, inputs).await?;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, Period, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
     Writes,
@@ -14,11 +13,12 @@ use serde_json::Value;
 
 use super::locks::{NAME, STANDARD, is_lock, is_ours, is_standard, policy, probe, quota, relabel, standard_of};
 use crate::api::{Api, Connection, Place, refused};
-use crate::fields::{Labels, labels, name, text, uid};
-use crate::planning::{plan_create, plan_patch, review};
+use crate::fields::{Labels, labels, name, text};
+use crate::planning::{plan_patch, review};
 use crate::policy::residual;
-use crate::resources::{NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA, Resource};
+use crate::resources::{NAMESPACE, NETWORK_POLICY, POD, RESOURCE_QUOTA};
 use crate::target::Target;
+use crate::writing::Own;
 
 /// How long between two looks at what admission says.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -106,16 +106,16 @@ tried: with `network` the step ends `unverified`, with the words NOT PROVED ISOL
 
 A rollback gives the labels back and deletes quota and policy. What somebody else has changed since is left, and told.";
 
-fn kind(quota: bool) -> &'static Resource {
-    if quota { &RESOURCE_QUOTA } else { &NETWORK_POLICY }
-}
-
-fn lock(target: &Target, is_quota: bool) -> Value {
-    if is_quota { quota(&target.name, &target.uid) } else { policy(&target.name, &target.uid) }
-}
-
-fn place(target: &Target, quota: bool) -> Place<'_> {
-    Place::new(kind(quota), Some(&target.name), NAME)
+/// The lock by a quota, or by a policy.
+fn lock(target: &Target, is_quota: bool) -> Own<'_, impl Fn(&Value) -> bool> {
+    let (resource, object) = if is_quota {
+        (&RESOURCE_QUOTA, quota(&target.name, &target.uid))
+    } else {
+        (&NETWORK_POLICY, policy(&target.name, &target.uid))
+    };
+    let wanted = object.clone();
+    let is_it = move |found: &Value| is_lock(found, &wanted, &target.uid);
+    Own { place: Place::new(resource, Some(&target.name), NAME), object, what: "the lock", is_it }
 }
 
 /// What other policies allow the pods that there are.
@@ -169,7 +169,7 @@ impl Action for Lockdown {
         }
         for (wanted, is_quota, id) in [(inputs.network, false, "policy"), (inputs.pods, true, "quota")] {
             if wanted {
-                plan_lock(&api, &mut plan, target, is_quota, id).await?;
+                lock(target, is_quota).plan(&api, &mut plan, id).await?;
             }
         }
         if inputs.security && !is_standard(&namespace) {
@@ -181,8 +181,7 @@ impl Action for Lockdown {
             plan.warnings.push(words.to_owned());
         }
         plan.warnings.extend(open.iter().cloned());
-        plan.memo = serde_json::to_value((standard_of(&namespace), open))
-            .map_err(|error| ActionError::failed("no memo").because(error))?;
+        plan.remember(&(standard_of(&namespace), open))?;
         Ok(plan)
     }
 
@@ -195,13 +194,16 @@ impl Action for Lockdown {
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
         let target = &inputs.target;
-        let (before, residual): (Labels, Vec<String>) = serde_json::from_value(plan.memo.clone())
-            .map_err(|error| ActionError::failed("the plan is not of this action").because(error))?;
+        let (before, residual): (Labels, Vec<String>) = plan.recall()?;
         let planned = |id: &str| plan.changes.iter().any(|change| change.id == id);
         for (is_quota, id) in [(false, "policy"), (true, "quota")] {
             if planned(id) {
                 let inverse = Undone::Lock { target: target.clone(), quota: is_quota };
-                let create = async |permit: Permit| create(&api, &permit, target, is_quota).await;
+                let create = async |permit: Permit| {
+                    // A namespace that was made anew since the plan is another one.
+                    target.read(&api, &[&NAMESPACE]).await?;
+                    lock(target, is_quota).create(&api, &permit).await
+                };
                 writes.write(id, Inverse::By(inverse), create).await?;
             }
         }
@@ -236,8 +238,8 @@ impl Action for Lockdown {
             return Ok(Proof::Observed(seen.join(", and ")));
         }
         let target = &inputs.target;
-        let wanted = lock(target, false);
-        let in_force = api.get(place(target, false)).await?.is_some_and(|found| is_lock(&found, &wanted, &target.uid));
+        let policy = lock(target, false);
+        let in_force = api.get(policy.place).await?.is_some_and(|found| (policy.is_it)(&found));
         let open = open(&api, target).await?;
         let words = if !in_force {
             "NOT ISOLATED: the policy is not as it was made".to_owned()
@@ -253,7 +255,7 @@ impl Action for Lockdown {
     async fn undo(&self, inverse: Undone, permit: &Permit, _: &StepContext) -> Result<Proof, ActionError> {
         let api = self.connection.api().await?;
         match inverse {
-            Undone::Lock { target, quota } => unlock(&api, permit, &target, quota).await,
+            Undone::Lock { target, quota } => lock(&target, quota).take_away(&api, permit).await,
             Undone::Labels { target, before } => restore_labels(&api, permit, &target, &before).await,
         }
     }
@@ -261,36 +263,6 @@ impl Action for Lockdown {
 
 fn standard() -> Labels {
     STANDARD.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
-}
-
-async fn plan_lock<O>(
-    api: &Api,
-    plan: &mut StepPlan<O>,
-    target: &Target,
-    is_quota: bool,
-    id: &str,
-) -> Result<(), ActionError> {
-    let (place, wanted) = (place(target, is_quota), lock(target, is_quota));
-    match api.get(place).await? {
-        None => plan_create(api, plan, id, place, &wanted).await,
-        Some(found) if is_lock(&found, &wanted, &target.uid) => Ok(()),
-        Some(_) => Err(ActionError::denied(format!("{place} is there, and is not the lock"))),
-    }
-}
-
-async fn create(api: &Api, permit: &Permit, target: &Target, is_quota: bool) -> Result<(), ActionError> {
-    // A namespace that was made anew since the plan is another one.
-    target.read(api, &[&NAMESPACE]).await?;
-    let (place, wanted) = (place(target, is_quota), lock(target, is_quota));
-    match api.create(permit, place, &wanted).await {
-        Ok(_) => Ok(()),
-        // Ours, of before the run was killed.
-        Err(Error::AlreadyExists { .. }) => match api.get(place).await? {
-            Some(found) if is_lock(&found, &wanted, &target.uid) => Ok(()),
-            _ => Err(ActionError::denied(format!("{place} is there, and is not the lock"))),
-        },
-        Err(error) => Err(refused(error)),
-    }
 }
 
 /// Whether admission refuses a pod by that lock. The quota counts only once its controller has seen it.
@@ -319,26 +291,9 @@ async fn is_refused(api: &Api, inputs: &Inputs, host: bool, by: &str, context: &
     }
 }
 
-async fn unlock(api: &Api, permit: &Permit, target: &Target, is_quota: bool) -> Result<Proof, ActionError> {
-    let place = place(target, is_quota);
-    if let Some(found) = api.get(place).await? {
-        if !is_lock(&found, &lock(target, is_quota), &target.uid) {
-            return Ok(Proof::NotObserved(format!("{place} is not as it was made, and was left as it is")));
-        }
-        match api.delete(permit, place, uid(&found), None).await {
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    Ok(match api.get(place).await? {
-        None => Proof::Observed(format!("{place} is gone")),
-        Some(_) => Proof::NotObserved(format!("{place} is still there")),
-    })
-}
-
 async fn restore_labels(api: &Api, permit: &Permit, target: &Target, before: &Labels) -> Result<Proof, ActionError> {
     let place = target.place(&[&NAMESPACE])?;
-    let Some(found) = api.get(place).await?.filter(|found| uid(found) == target.uid) else {
+    let Some(found) = api.find(place, &target.uid).await? else {
         return Ok(Proof::Observed(format!("{target} is gone, and has no labels to give back")));
     };
     if standard_of(&found) != *before {

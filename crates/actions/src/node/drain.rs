@@ -162,7 +162,6 @@ impl Action for Drain {
         }
         plan.warnings.extend(blocked(&api, &going).await?);
         plan.changes.extend(going.into_iter().map(eviction));
-        plan.memo = is_cordoned(&node).into();
         Ok(plan)
     }
 

@@ -4,7 +4,7 @@ use lifeboat_playbook::ActionError;
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::fields::{controller, items, labels, name, namespace, text};
+use crate::fields::{controller, has_ended, is_mirror, items, labels, name, namespace, text};
 use crate::policy::selects;
 use crate::resources::POD;
 
@@ -16,14 +16,9 @@ pub(crate) async fn pods_on(api: &Api, node: &str) -> Result<Vec<Value>, ActionE
     Ok(pods)
 }
 
-fn has_ended(pod: &Value) -> bool {
-    ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-}
-
 /// Whether a pod is made again on the same node whatever becomes of it, so that evicting it is in vain.
 pub(crate) fn belongs_to_node(pod: &Value) -> bool {
-    let mirror = pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some();
-    mirror || controller(pod).is_some_and(|owner| owner.kind == "DaemonSet")
+    is_mirror(pod) || controller(pod).is_some_and(|owner| owner.kind == "DaemonSet")
 }
 
 /// Whether a pod tolerates a taint for good.

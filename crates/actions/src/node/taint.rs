@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo, Writes,
 };
@@ -12,14 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::pods::{pods_on, tolerates};
-use crate::api::{Api, Connection, refused};
-use crate::fields::{items, reference, text, uid};
+use crate::api::{Api, Connection};
+use crate::fields::{items, reference, text};
 use crate::planning::{plan_patch, review};
 use crate::resources::NODE;
 use crate::target::Target;
+use crate::writing::{RACES, patch_as_read, raced};
 
-/// How often a patch is tried again that met a change by somebody else.
-const RACES: usize = 8;
 /// The time between two looks at the pods.
 const PAUSE: Duration = Duration::from_secs(2);
 
@@ -105,9 +103,8 @@ fn has(node: &Value, key: &str, effect: Effect) -> bool {
     items(node, "/spec/taints").any(|taint| is_it(taint, key, effect))
 }
 
-fn patch(node: &Value, taints: &[Value]) -> Value {
-    let version = text(node, "/metadata/resourceVersion");
-    json!({"metadata": {"uid": uid(node), "resourceVersion": version}, "spec": {"taints": taints}})
+fn patch(taints: &[Value]) -> Value {
+    json!({"spec": {"taints": taints}})
 }
 
 fn added(node: &Value, inputs: &Inputs) -> Vec<Value> {
@@ -159,9 +156,10 @@ impl Action for Taint {
         if has(&node, &inputs.key, inputs.effect) {
             plan.warnings.push(format!("{target} has the taint already"));
         } else {
-            let change = json!({"spec": {"taints": added(&node, inputs)}});
-            plan_patch(&api, &mut plan, "taint", target.place(&[&NODE])?, (&node, &change)).await?;
+            let change = (&node, &patch(&added(&node, inputs)));
+            plan_patch(&api, &mut plan, "taint", target.place(&[&NODE])?, change).await?;
         }
+        let mut pods = 0_u64;
         if inputs.effect == Effect::NoExecute {
             let names: Vec<String> =
                 inputs.driven_away(&api).await?.iter().map(|pod| reference(pod).to_string()).collect();
@@ -171,8 +169,9 @@ impl Action for Taint {
                     change.loses = Some(format!("of {} pods: {}", names.len(), crate::pod::LOST));
                 }
             }
-            plan.memo = names.len().into();
+            pods = names.len() as u64;
         }
+        plan.remember(&pods)?;
         Ok(plan)
     }
 
@@ -190,7 +189,7 @@ impl Action for Taint {
             let taint = async |permit| add(&api, &permit, inputs).await;
             writes.write("taint", Inverse::By(inverse), taint).await?;
         }
-        Ok(Outputs { pods: plan.memo.as_u64().unwrap_or(0) })
+        Ok(Outputs { pods: plan.recall()? })
     }
 
     async fn prove(&self, inputs: &Inputs, _: &Outputs, context: &StepContext) -> Result<Proof, ActionError> {
@@ -222,9 +221,9 @@ impl Action for Taint {
     async fn undo(&self, inverse: Undone, permit: &Permit, _: &StepContext) -> Result<Proof, ActionError> {
         let api = self.connection.api().await?;
         let Undone { target, key, effect } = inverse;
+        let place = target.place(&[&NODE])?;
         for _ in 0..RACES {
-            let found = api.get(target.place(&[&NODE])?).await?.filter(|node| uid(node) == target.uid);
-            let Some(node) = found else {
+            let Some(node) = api.find(place, &target.uid).await? else {
                 return Ok(Proof::Observed(format!("{target} is gone, and its taint with it")));
             };
             if !has(&node, &key, effect) {
@@ -232,13 +231,10 @@ impl Action for Taint {
             }
             let left: Vec<Value> =
                 items(&node, "/spec/taints").filter(|taint| !is_it(taint, &key, effect)).cloned().collect();
-            match api.patch(permit, target.place(&[&NODE])?, &patch(&node, &left)).await {
-                // The next look sees it.
-                Ok(_) | Err(Error::Conflict { .. }) => {}
-                Err(error) => return Err(refused(error)),
-            }
+            // Whatever came of it, the next look sees it.
+            patch_as_read(&api, permit, place, (&node, &patch(&left))).await?;
         }
-        Err(ActionError::transient(format!("{target} is changed too often by somebody else")))
+        Err(raced(&target))
     }
 }
 
@@ -249,11 +245,10 @@ async fn add(api: &Api, permit: &Permit, inputs: &Inputs) -> Result<(), ActionEr
         if has(&node, &inputs.key, inputs.effect) {
             return Ok(());
         }
-        match api.patch(permit, target.place(&[&NODE])?, &patch(&node, &added(&node, inputs))).await {
-            Ok(_) => return Ok(()),
-            Err(Error::Conflict { .. }) => {}
-            Err(error) => return Err(refused(error)),
+        let change = (&node, &patch(&added(&node, inputs)));
+        if patch_as_read(api, permit, target.place(&[&NODE])?, change).await? {
+            return Ok(());
         }
     }
-    Err(ActionError::transient(format!("{target} is changed too often by somebody else")))
+    Err(raced(target))
 }

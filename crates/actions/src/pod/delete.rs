@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, NoInverse, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
     Writes,
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::owner::{Loss, reaction};
-use crate::api::{Connection, refused};
+use crate::api::Connection;
 use crate::evidence::clocks;
 use crate::fields::uid;
 use crate::planning::{plan_delete, review};
@@ -113,11 +112,8 @@ impl Action for Delete {
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
         let place = inputs.target.place(&[&POD])?;
-        let delete = async |permit| match api.delete(&permit, place, &inputs.target.uid, inputs.grace_seconds).await {
-            // Gone since: by us, before the run was killed, or by somebody else.
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(refused(error)),
-        };
+        let Inputs { target, grace_seconds } = inputs;
+        let delete = async |permit: Permit| api.delete(&permit, place, &target.uid, *grace_seconds).await;
         writes.write("pod", Inverse::None, delete).await?;
         Ok(Outputs { grace_seconds: plan.seconds.unwrap_or(0) })
     }

@@ -1,29 +1,26 @@
 //! `pod.isolate`.
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, Period, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
     Writes,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::owner::{Loss, reaction};
 use super::probe::{Ends, Paths, Probe, Tried};
 use super::quarantine::{is_quarantine, is_quarantined, policy, policy_name, quarantined, swap, swap_back};
 use super::seen::{lost_services, other_policies, prove, refusal};
-use crate::api::{Api, Connection, Place, refused};
+use crate::api::{Api, Connection, Place};
 use crate::evidence::clocks;
-use crate::fields::{Labels, labels, text, uid};
-use crate::planning::{plan_create, plan_patch, review};
+use crate::fields::{Labels, labels};
+use crate::planning::{plan_patch, review};
 use crate::policy::residual;
 use crate::resources::{NETWORK_POLICY, POD, SERVICE};
 use crate::target::Target;
-
-/// How often a patch is tried again that met a change by somebody else, such as the kubelet's of the status.
-const RACES: usize = 8;
+use crate::writing::{Own, RACES, patch_as_read, raced};
 
 /// The action `pod.isolate`.
 #[derive(Debug)]
@@ -162,14 +159,8 @@ impl Action for Isolate {
             Some(probe) => probe.plan(&api, &mut plan, (target, &pod)).await?,
             None => None,
         };
-        let wanted = policy(namespace, &target.uid, *expires);
         let name = policy_name(&target.uid);
-        let place = Place::new(&NETWORK_POLICY, Some(namespace), &name);
-        match api.get(place).await? {
-            None => plan_create(&api, &mut plan, "policy", place, &wanted).await?,
-            Some(found) if is_quarantine(&found, &target.uid) => {}
-            Some(_) => return Err(ActionError::denied(format!("{place} is there, and is not the quarantine"))),
-        }
+        quarantine(&name, namespace, &target.uid, *expires).plan(&api, &mut plan, "policy").await?;
         if is_quarantined(&pod) {
             plan.warnings.push(format!("{target} bears the labels of the quarantine already"));
         } else {
@@ -181,8 +172,7 @@ impl Action for Isolate {
         plan.warnings.extend(open.iter().cloned());
         plan.warnings.extend(other_policies(&api).await);
         plan.evidence = clocks(&api, &pod, context).await;
-        let memo = Memo { labels: labels(&pod), residual: open, probe: ends };
-        plan.memo = serde_json::to_value(memo).map_err(|error| ActionError::failed("no memo").because(error))?;
+        plan.remember(&Memo { labels: labels(&pod), residual: open, probe: ends })?;
         Ok(plan)
     }
 
@@ -195,8 +185,7 @@ impl Action for Isolate {
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
         let target = &inputs.target;
-        let memo: Memo = serde_json::from_value(plan.memo.clone())
-            .map_err(|error| ActionError::failed("the plan is not of this action").because(error))?;
+        let memo: Memo = plan.recall()?;
         let namespace = namespace(target)?;
         let open = open(&api, namespace, &target.uid).await?;
         if open.iter().any(|rule| !memo.residual.contains(rule)) {
@@ -204,14 +193,14 @@ impl Action for Isolate {
             return Err(ActionError::denied(format!("{reason}: {}", open.join("; "))));
         }
         let Some((probe, ends)) = inputs.probe.as_ref().zip(memo.probe.as_ref()) else {
-            quarantine(&api, inputs, plan, &memo, writes).await?;
+            put_in_force(&api, inputs, plan, &memo, writes).await?;
             return Ok(Outputs { policy: policy_name(&target.uid), residual: memo.residual, tried: None });
         };
         let before = match reach(&api, (probe, ends), target, writes, context).await {
             Err(ActionError::Cancelled) => return Err(ActionError::Cancelled),
             before => before,
         };
-        let done = quarantine(&api, inputs, plan, &memo, writes).await;
+        let done = put_in_force(&api, inputs, plan, &memo, writes).await;
         let tried = match &done {
             Ok(()) => Some(ends.tried(&api, target, before, context).await),
             Err(_) => None,
@@ -242,7 +231,9 @@ impl Action for Isolate {
         let api = self.connection.api().await?;
         match inverse {
             Undone::Labels { target, originals } => restore_labels(&api, permit, &target, &originals).await,
-            Undone::Policy { namespace, pod } => delete_policy(&api, permit, &namespace, &pod).await,
+            Undone::Policy { namespace, pod } => {
+                quarantine(&policy_name(&pod), &namespace, &pod, None).take_away(&api, permit).await
+            }
             Undone::Probe { ends, pod } => ends.remove(&api, permit, &pod).await,
         }
     }
@@ -270,7 +261,7 @@ async fn reach(
 }
 
 /// The writes that isolate.
-async fn quarantine(
+async fn put_in_force(
     api: &Api,
     inputs: &Inputs,
     plan: &StepPlan<Outputs>,
@@ -282,8 +273,9 @@ async fn quarantine(
     let planned = |id: &str| plan.changes.iter().any(|change| change.id == id);
     if planned("policy") {
         let inverse = Undone::Policy { namespace: namespace.to_owned(), pod: target.uid.clone() };
-        let wanted = policy(namespace, &target.uid, inputs.expires);
-        let create = async |permit| create_policy(api, &permit, target, &wanted).await;
+        let name = policy_name(&target.uid);
+        let quarantine = quarantine(&name, namespace, &target.uid, inputs.expires);
+        let create = async |permit: Permit| quarantine.create(api, &permit).await;
         writes.write("policy", Inverse::By(inverse), create).await?;
     }
     if planned("labels") {
@@ -304,23 +296,23 @@ async fn open(api: &Api, namespace: &str, pod: &str) -> Result<Vec<String>, Acti
     Ok(residual(&policies, &quarantined(pod)).iter().map(ToString::to_string).collect())
 }
 
-async fn create_policy(api: &Api, permit: &Permit, target: &Target, wanted: &Value) -> Result<(), ActionError> {
-    let name = policy_name(&target.uid);
-    let place = Place::new(&NETWORK_POLICY, target.namespace.as_deref(), &name);
-    match api.create(permit, place, wanted).await {
-        Ok(_) => Ok(()),
-        // Ours, of before the run was killed.
-        Err(Error::AlreadyExists { .. }) => match api.get(place).await? {
-            Some(found) if is_quarantine(&found, &target.uid) => Ok(()),
-            _ => Err(ActionError::denied(format!("{place} is there, and is not the quarantine"))),
-        },
-        Err(error) => Err(refused(error)),
+/// The quarantine of a pod; `name` is its policy's.
+fn quarantine<'a>(
+    name: &'a str,
+    namespace: &'a str,
+    pod: &'a str,
+    expires: Option<Period>,
+) -> Own<'a, impl Fn(&Value) -> bool + use<'a>> {
+    Own {
+        place: Place::new(&NETWORK_POLICY, Some(namespace), name),
+        object: policy(namespace, pod, expires),
+        what: "the quarantine",
+        is_it: move |found: &Value| is_quarantine(found, pod),
     }
 }
 
 /// Swaps the labels of the pod at the version that it was just read at.
 async fn swap_labels(api: &Api, permit: &Permit, target: &Target, planned: &Labels) -> Result<(), ActionError> {
-    let mut last = None;
     for _ in 0..RACES {
         let pod = target.read(api, &[&POD]).await?;
         if is_quarantined(&pod) {
@@ -329,33 +321,17 @@ async fn swap_labels(api: &Api, permit: &Permit, target: &Target, planned: &Labe
         if labels(&pod) != *planned {
             return Err(ActionError::denied(format!("the labels of {target} are others than in the plan")));
         }
-        match api.patch(permit, target.place(&[&POD])?, &at_version(swap(&pod), &pod)).await {
-            Ok(_) => return Ok(()),
-            Err(error @ Error::Conflict { .. }) => last = Some(error),
-            Err(error) => return Err(refused(error)),
+        if patch_as_read(api, permit, target.place(&[&POD])?, (&pod, &swap(&pod))).await? {
+            return Ok(());
         }
     }
-    Err(raced(target, last))
-}
-
-fn raced(target: &Target, last: Option<Error>) -> ActionError {
-    let error = ActionError::transient(format!("{target} is changed too often by somebody else"));
-    match last {
-        Some(last) => error.because(last),
-        None => error,
-    }
-}
-
-/// A patch that is done to that object only, and only as it is.
-fn at_version(patch: Value, object: &Value) -> Value {
-    let version = text(object, "/metadata/resourceVersion");
-    crate::fields::merged(&patch, &json!({"metadata": {"uid": uid(object), "resourceVersion": version}}))
+    Err(raced(target))
 }
 
 async fn restore_labels(api: &Api, permit: &Permit, target: &Target, originals: &Labels) -> Result<Proof, ActionError> {
-    let mut last = None;
+    let place = target.place(&[&POD])?;
     for _ in 0..RACES {
-        let Some(pod) = api.get(target.place(&[&POD])?).await?.filter(|pod| uid(pod) == target.uid) else {
+        let Some(pod) = api.find(place, &target.uid).await? else {
             return Ok(Proof::Observed(format!("{target} is gone, and has no labels to give back")));
         };
         let found = labels(&pod);
@@ -367,30 +343,8 @@ async fn restore_labels(api: &Api, permit: &Permit, target: &Target, originals: 
                 Proof::NotObserved(format!("somebody else changed the labels of {target}; they were left as they are"))
             });
         }
-        match api.patch(permit, target.place(&[&POD])?, &at_version(swap_back(originals), &pod)).await {
-            // The next look sees it.
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error @ Error::Conflict { .. }) => last = Some(error),
-            Err(error) => return Err(refused(error)),
-        }
+        // Whatever came of it, the next look sees it.
+        patch_as_read(api, permit, place, (&pod, &swap_back(originals))).await?;
     }
-    Err(raced(target, last))
-}
-
-async fn delete_policy(api: &Api, permit: &Permit, namespace: &str, pod: &str) -> Result<Proof, ActionError> {
-    let name = policy_name(pod);
-    let place = Place::new(&NETWORK_POLICY, Some(namespace), &name);
-    if let Some(found) = api.get(place).await? {
-        if text(&found, "/metadata/labels/lifeboat.dev~1quarantine") != pod {
-            return Ok(Proof::NotObserved(format!("{place} is not ours any more, and was left as it is")));
-        }
-        match api.delete(permit, place, uid(&found), None).await {
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(refused(error)),
-        }
-    }
-    match api.get(place).await? {
-        None => Ok(Proof::Observed(format!("{place} is gone"))),
-        Some(_) => Ok(Proof::NotObserved(format!("{place} is still there"))),
-    }
+    Err(raced(target))
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::probe::{Ends, Tried};
 use super::quarantine::{is_quarantine, is_quarantined, policy_name};
 use crate::api::{Api, Place};
-use crate::fields::{labels, name, text, texts, uid};
+use crate::fields::{has_ended, is_mirror, labels, name, text, texts, uid};
 use crate::policy::residual;
 use crate::resources::{DAEMON_SET, NETWORK_POLICY, POD, SERVICE};
 use crate::target::Target;
@@ -119,7 +119,7 @@ pub(crate) fn refusal(pod: &Value) -> Option<String> {
              (node.cordon, node.taint)"
         ));
     }
-    if pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some() {
+    if is_mirror(pod) {
         return Some(
             "it is the mirror of a static pod, which the kubelet makes again from a file on its node: isolate the node \
              instead"
@@ -129,7 +129,7 @@ pub(crate) fn refusal(pod: &Value) -> Option<String> {
     if crate::fields::is_going(pod) {
         return Some("it is being deleted".to_owned());
     }
-    let ended = ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+    let ended = has_ended(pod);
     ended.then(|| "nothing runs in it any more".to_owned())
 }
 

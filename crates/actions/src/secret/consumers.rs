@@ -4,9 +4,10 @@ use lifeboat_playbook::ActionError;
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::fields::{controller, items, name, text};
-use crate::resources::{DAEMON_SET, DEPLOYMENT, POD, STATEFUL_SET};
+use crate::fields::{controller, has_ended, items, name, text};
+use crate::resources::POD;
 use crate::target::Target;
+use crate::workload::ROLLED;
 
 /// Whether a pod, or a template of one, refers to a Secret.
 pub(super) fn reads(pod: &Value, secret: &str) -> bool {
@@ -29,7 +30,7 @@ pub(super) fn reads(pod: &Value, secret: &str) -> bool {
 /// The workloads whose pods read a Secret, and, by name, the pods that nothing here can restart.
 pub(super) async fn find(api: &Api, namespace: &str, secret: &str) -> Result<(Vec<Target>, Vec<String>), ActionError> {
     let mut workloads = Vec::new();
-    for resource in [&DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET] {
+    for resource in ROLLED {
         let found = api.list(resource, Some(namespace)).await?;
         let of_template = |object: &&Value| object.pointer("/spec/template").is_some_and(|pod| reads(pod, secret));
         workloads.extend(found.iter().filter(of_template).map(Target::of));
@@ -37,7 +38,7 @@ pub(super) async fn find(api: &Api, namespace: &str, secret: &str) -> Result<(Ve
     let pods = api.list(&POD, Some(namespace)).await?;
     let restarted = ["ReplicaSet", "StatefulSet", "DaemonSet"];
     let others = pods.iter().filter(|pod| {
-        let ended = ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+        let ended = has_ended(pod);
         let owned = controller(pod).is_some_and(|owner| restarted.contains(&owner.kind.as_str()));
         !ended && !owned && reads(pod, secret)
     });

@@ -2,6 +2,7 @@
 
 mod consumers;
 mod rotate;
+mod rotation;
 mod value;
 
 pub(crate) use rotate::Rotate;

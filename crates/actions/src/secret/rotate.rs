@@ -1,30 +1,23 @@
 //! `secret.rotate`.
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
-    Action, ActionError, Change, Inverse, ObjectRef, Period, Permission, Permit, Proof, Repeat, Statement, StepContext,
-    StepPlan, Undo, Writes,
+    Action, ActionError, Inverse, Period, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
+    Writes,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
 use super::consumers;
+use super::rotation::{Rotation, value};
 use super::value::{NewValue, Random};
-use crate::api::{Api, Connection, Place, refused};
-use crate::fields::{controller, reference, text, uid};
+use crate::api::{Api, Connection, Place};
+use crate::fields::{controller, reference, text};
 use crate::planning::review;
 use crate::resources::SECRET;
 use crate::target::Target;
-use crate::workload::{plan_restart, prove_restart, restart};
-
-/// How often a Secret was given new values by this action.
-const ROTATIONS: &str = "lifeboat.dev/rotations";
-/// Of which Secret something is a copy, by its UID.
-const COPY_OF: &str = "lifeboat.dev/copy-of";
-/// What is shown of a value.
-const HIDDEN: &str = "(not shown)";
+use crate::workload::{ROLLED, four_minutes, plan_restart, prove_restart, restart, restarts};
 
 /// The action `secret.rotate`.
 #[derive(Debug)]
@@ -37,10 +30,6 @@ impl Rotate {
     pub(crate) fn new(connection: Connection, random: Random) -> Self {
         Self { connection, random }
     }
-}
-
-fn four_minutes() -> Period {
-    Period::seconds(240)
 }
 
 /// Which Secret, and which of its keys.
@@ -81,18 +70,6 @@ struct Memo {
     consumers: Vec<Target>,
     /// What the count of each consumer is to be, in their order; none where they are left alone.
     restarts: Vec<u64>,
-}
-
-/// One rotation of one Secret.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Rotation {
-    namespace: String,
-    name: String,
-    uid: String,
-    keys: Vec<String>,
-    /// How many there were with this one.
-    number: u64,
 }
 
 /// What undoes one write.
@@ -158,13 +135,7 @@ impl Action for Rotate {
         }
         let mut plan = StepPlan { targets: vec![reference(&secret)], ..StepPlan::default() };
         review(&api, &mut plan, PERMISSIONS, Some(&inputs.namespace)).await?;
-        let rotation = Rotation {
-            namespace: inputs.namespace.clone(),
-            name: inputs.name.clone(),
-            uid: uid(&secret).to_owned(),
-            keys: inputs.keys.iter().map(|new| new.key.clone()).collect(),
-            number: rotations(&secret) + 1,
-        };
+        let rotation = Rotation::of(&secret, &inputs.keys);
         rotation.plan(&api, &mut plan, &secret, &inputs.keys).await?;
         let (consumers, others) = consumers::find(&api, &inputs.namespace, &inputs.name).await?;
         let mut restarts = Vec::new();
@@ -183,8 +154,7 @@ impl Action for Rotate {
             plan.warnings.push(format!("{owner} controls the Secret, and may write it again"));
         }
         plan.warnings.push("whatever checks the secret has to learn the new value too".to_owned());
-        plan.memo = serde_json::to_value(Memo { rotation, consumers, restarts })
-            .map_err(|error| ActionError::failed("no memo").because(error))?;
+        plan.remember(&Memo { rotation, consumers, restarts })?;
         Ok(plan)
     }
 
@@ -196,8 +166,7 @@ impl Action for Rotate {
         _: &StepContext,
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
-        let Memo { rotation, consumers, restarts } = serde_json::from_value(plan.memo.clone())
-            .map_err(|error| ActionError::failed("the plan is not of this action").because(error))?;
+        let Memo { rotation, consumers, restarts } = plan.recall()?;
         let copy = async |permit: Permit| rotation.keep(&api, &permit).await;
         writes.write("copy", Inverse::By(Undone::Copy(rotation.clone())), copy).await?;
         let give = async |permit: Permit| rotation.give(&api, &permit, &inputs.keys, self.random).await;
@@ -222,8 +191,8 @@ impl Action for Rotate {
         }
         let mut seen = vec![format!("{} keys of {place} have values that the copy does not", inputs.keys.len())];
         for consumer in outputs.consumers.iter().filter(|_| inputs.restart) {
-            let object = consumer.read(&api, &crate::workload::ROLLED).await?;
-            match prove_restart(&api, consumer, crate::workload::restarts(&object), inputs.within).await? {
+            let object = consumer.read(&api, &ROLLED).await?;
+            match prove_restart(&api, consumer, restarts(&object), inputs.within).await? {
                 Proof::Observed(words) => seen.push(words),
                 Proof::NotObserved(words) => return Ok(Proof::NotObserved(words)),
             }
@@ -251,15 +220,6 @@ fn restart_id(consumer: &Target) -> String {
     format!("restart {} {}", consumer.kind, consumer.name)
 }
 
-fn rotations(secret: &Value) -> u64 {
-    let key = ROTATIONS.replace('/', "~1");
-    text(secret, &format!("/metadata/annotations/{key}")).parse().unwrap_or(0)
-}
-
-fn value<'a>(secret: &'a Value, key: &str) -> Option<&'a str> {
-    secret.get("data").and_then(|data| data.get(key)).and_then(Value::as_str)
-}
-
 /// The Secret, if it may be rotated.
 async fn read(api: &Api, inputs: &Inputs) -> Result<Value, ActionError> {
     let place = Place::new(&SECRET, Some(&inputs.namespace), &inputs.name);
@@ -280,158 +240,4 @@ async fn read(api: &Api, inputs: &Inputs) -> Result<Value, ActionError> {
         return Err(ActionError::denied("a key is named twice"));
     }
     Ok(secret)
-}
-
-impl Rotation {
-    fn copy(&self) -> String {
-        // A name has at most 253 bytes, all of them ASCII.
-        let name: String = self.name.chars().take(220).collect();
-        format!("{name}-before-{}", self.number)
-    }
-
-    fn place(&self) -> Place<'_> {
-        Place::new(&SECRET, Some(&self.namespace), &self.name)
-    }
-
-    fn is_copy(&self, found: &Value) -> bool {
-        text(found, "/metadata/annotations/lifeboat.dev~1copy-of") == self.uid
-    }
-
-    fn copied(&self, secret: &Value) -> Value {
-        let labels = json!({"app.kubernetes.io/managed-by": "lifeboat"});
-        let metadata = json!({
-            "name": self.copy(), "namespace": self.namespace, "labels": labels, "annotations": {COPY_OF: self.uid},
-        });
-        json!({
-            "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "type": "Opaque", "immutable": true,
-            "data": secret.get("data"),
-        })
-    }
-
-    fn patch(&self, values: &Map<String, Value>, number: u64, version: &str) -> Value {
-        let count = if number == 0 { Value::Null } else { number.to_string().into() };
-        let metadata = json!({"uid": self.uid, "resourceVersion": version, "annotations": {ROTATIONS: count}});
-        json!({"metadata": metadata, "data": values})
-    }
-
-    /// Notes the two writes, by dry runs, and without any value.
-    async fn plan<O>(
-        &self,
-        api: &Api,
-        plan: &mut StepPlan<O>,
-        secret: &Value,
-        keys: &[NewValue],
-    ) -> Result<(), ActionError> {
-        let copy = self.copy();
-        let place = Place::new(&SECRET, Some(&self.namespace), &copy);
-        if api.get(place).await?.is_some() {
-            return Err(ActionError::denied(format!("{place} is there already")));
-        }
-        let allowed = |answer: Result<(Value, Vec<String>), Error>| match answer {
-            Ok(_) | Err(Error::Forbidden { .. }) => Ok(()),
-            Err(error) => Err(refused(error)),
-        };
-        allowed(api.dry_create(place, &self.copied(secret)).await)?;
-        let same: Map<String, Value> = self.keys.iter().map(|key| (key.clone(), json!(value(secret, key)))).collect();
-        let version = text(secret, "/metadata/resourceVersion");
-        allowed(api.dry_patch(self.place(), &self.patch(&same, self.number, version)).await)?;
-        let hidden = |words: &dyn Fn(&NewValue) -> String| {
-            keys.iter().map(|new| (new.key.clone(), words(new).into())).collect::<Map<String, Value>>()
-        };
-        let old = json!({"data": hidden(&|_| HIDDEN.to_owned())});
-        let object = ObjectRef { name: copy, uid: None, ..reference(secret) };
-        plan.changes.push(Change::new("copy", "create", object, &Value::Null, &old));
-        let new = json!({"data": hidden(&NewValue::words)});
-        plan.changes.push(Change::new("values", "patch", reference(secret), &old, &new));
-        Ok(())
-    }
-
-    /// Keeps the old values.
-    async fn keep(&self, api: &Api, permit: &Permit) -> Result<(), ActionError> {
-        let copy = self.copy();
-        let place = Place::new(&SECRET, Some(&self.namespace), &copy);
-        let secret = api.get_same(self.place(), &self.uid).await?;
-        if rotations(&secret) >= self.number {
-            // Before a kill, this run had come further; or somebody else did the same.
-            let found = api.get(place).await?.is_some_and(|found| self.is_copy(&found));
-            return if found { Ok(()) } else { Err(ActionError::denied("somebody else rotated it since the plan")) };
-        }
-        match api.create(permit, place, &self.copied(&secret)).await {
-            Ok(_) => Ok(()),
-            // Ours, of before the run was killed.
-            Err(Error::AlreadyExists { .. }) => match api.get(place).await? {
-                Some(found) if self.is_copy(&found) && found.get("data") == secret.get("data") => Ok(()),
-                _ => Err(ActionError::denied(format!("{place} is there, and is not the copy"))),
-            },
-            Err(error) => Err(refused(error)),
-        }
-    }
-
-    /// Gives new values, to exactly what was copied.
-    async fn give(&self, api: &Api, permit: &Permit, keys: &[NewValue], random: Random) -> Result<(), ActionError> {
-        let secret = api.get_same(self.place(), &self.uid).await?;
-        if rotations(&secret) >= self.number {
-            return Ok(());
-        }
-        let copy = self.copy();
-        let kept = api.get(Place::new(&SECRET, Some(&self.namespace), &copy)).await?;
-        if kept.as_ref().and_then(|kept| kept.get("data")) != secret.get("data") {
-            return Err(ActionError::denied(format!("{} was changed since it was copied", self.place())));
-        }
-        let mut values = Map::new();
-        for new in keys {
-            values.insert(new.key.clone(), new.make(random)?.into());
-        }
-        let version = text(&secret, "/metadata/resourceVersion");
-        api.patch(permit, self.place(), &self.patch(&values, self.number, version)).await.map(drop).map_err(refused)
-    }
-
-    async fn give_back(&self, api: &Api, permit: &Permit) -> Result<Proof, ActionError> {
-        let place = self.place();
-        let Some(secret) = api.get(place).await?.filter(|secret| uid(secret) == self.uid) else {
-            return Ok(Proof::Observed(format!("{place} is gone, and has no values to put back")));
-        };
-        let now = rotations(&secret);
-        if now > self.number {
-            return Ok(Proof::NotObserved(format!("somebody else rotated {place} since, which was left")));
-        }
-        if now < self.number {
-            return Ok(Proof::Observed(format!("{place} has its old values")));
-        }
-        let copy = self.copy();
-        let Some(kept) = api.get(Place::new(&SECRET, Some(&self.namespace), &copy)).await? else {
-            return Ok(Proof::NotObserved(format!("the copy {copy} is gone, and with it the old values")));
-        };
-        let values = self.keys.iter().map(|key| (key.clone(), json!(value(&kept, key)))).collect();
-        let version = text(&secret, "/metadata/resourceVersion");
-        let patch = self.patch(&values, self.number.saturating_sub(1), version);
-        api.patch(permit, place, &patch).await.map_err(refused)?;
-        let found = api.get_same(place, &self.uid).await?;
-        Ok(if self.keys.iter().all(|key| value(&found, key) == value(&kept, key)) {
-            Proof::Observed(format!("{place} has its old values; who reads it may hold the others until restarted"))
-        } else {
-            Proof::NotObserved(format!("{place} does not have its old values"))
-        })
-    }
-
-    /// Deletes the copy, once it is not all that is left of the old values.
-    async fn forget(&self, api: &Api, permit: &Permit) -> Result<Proof, ActionError> {
-        let copy = self.copy();
-        let place = Place::new(&SECRET, Some(&self.namespace), &copy);
-        let Some(found) = api.get(place).await?.filter(|found| self.is_copy(found)) else {
-            return Ok(Proof::Observed(format!("{place} is gone")));
-        };
-        let secret = api.get(self.place()).await?.filter(|secret| uid(secret) == self.uid);
-        if secret.is_none_or(|secret| rotations(&secret) >= self.number) {
-            return Ok(Proof::NotObserved(format!("{place} is all that is left of the old values, and was kept")));
-        }
-        match api.delete(permit, place, uid(&found), None).await {
-            Ok(_) | Err(Error::NotFound { .. }) => {}
-            Err(error) => return Err(refused(error)),
-        }
-        Ok(match api.get(place).await? {
-            None => Proof::Observed(format!("{place} is gone")),
-            Some(_) => Proof::NotObserved(format!("{place} is still there")),
-        })
-    }
 }

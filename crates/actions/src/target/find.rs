@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::resolve::Inputs;
-use crate::fields::{items, text};
+use crate::fields::{has_ended, items, text};
 
 /// Whether a pod is what the inputs describe. Each that is given has to fit.
 pub(crate) fn fits(pod: &Value, wanted: &Inputs) -> bool {
@@ -48,7 +48,7 @@ fn runs_image(pod: &Value, image: &str) -> bool {
 fn has_address(pod: &Value, ip: &str) -> bool {
     let Ok(wanted) = ip.parse::<IpAddr>() else { return false };
     let host = pod.pointer("/spec/hostNetwork") == Some(&Value::Bool(true));
-    let ended = ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+    let ended = has_ended(pod);
     !host && !ended && items(pod, "/status/podIPs").any(|found| text(found, "/ip").parse() == Ok(wanted))
 }
 

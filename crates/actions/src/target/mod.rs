@@ -2,6 +2,7 @@
 
 mod find;
 mod resolve;
+mod wait;
 
 use lifeboat_playbook::{ActionError, ObjectRef};
 use schemars::JsonSchema;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub(crate) use resolve::Resolve;
+pub(crate) use wait::Wait;
 
 use crate::api::{Api, Place};
 use crate::fields::{controller, items, namespace, text};

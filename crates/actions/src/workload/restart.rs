@@ -9,10 +9,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::rollout::{ROLLED, observe, refusal};
+use super::rollout::{ROLLED, four_minutes, observe, refusal};
 use crate::api::{Api, Connection, refused};
-use crate::fields::text;
-use crate::planning::{plan_patch, review};
+use crate::fields::counted;
+use crate::planning::{of_kind, plan_patch, review};
 use crate::pod::LOST;
 use crate::target::Target;
 
@@ -29,10 +29,6 @@ impl Restart {
     pub(crate) fn new(connection: Connection) -> Self {
         Self { connection }
     }
-}
-
-fn four_minutes() -> Period {
-    Period::seconds(240)
 }
 
 /// What is restarted.
@@ -61,11 +57,6 @@ const PERMISSIONS: &[Permission] = &[
     Permission { group: "", resource: "pods", verbs: &["list"] },
 ];
 
-fn annotation(object: &Value, within: &str) -> u64 {
-    let key = RESTARTS.replace('/', "~1");
-    text(object, &format!("{within}/metadata/annotations/{key}")).parse().unwrap_or(0)
-}
-
 fn patch(target: &Target, restarts: u64) -> Value {
     let metadata = json!({"annotations": {RESTARTS: restarts.to_string()}});
     json!({"metadata": {"uid": target.uid}, "spec": {"template": {"metadata": metadata}}})
@@ -73,18 +64,7 @@ fn patch(target: &Target, restarts: u64) -> Value {
 
 /// What the count of a workload is.
 pub(crate) fn restarts(workload: &Value) -> u64 {
-    annotation(workload, "/spec/template")
-}
-
-/// The permissions for one kind of workload.
-pub(crate) fn of_kind(permissions: &[Permission], target: &Target) -> Vec<Permission> {
-    let mut needed = permissions.to_vec();
-    let resource = crate::resources::Resource::of_kind(&target.api_version, &target.kind);
-    needed.retain(|permission| {
-        let is_workload = ROLLED.iter().any(|one| one.group == permission.group && one.resource == permission.resource);
-        !is_workload || resource.is_some_and(|resource| resource.resource == permission.resource)
-    });
-    needed
+    workload.pointer("/spec/template").map_or(0, |template| counted(template, RESTARTS))
 }
 
 /// Notes in a plan that the pods of a workload are replaced.
@@ -124,7 +104,7 @@ pub(crate) async fn prove_restart(
     within: Period,
 ) -> Result<Proof, ActionError> {
     let new = |pod: &Value| {
-        if annotation(pod, "") >= restarts { Ok(()) } else { Err("it is of before the restart".to_owned()) }
+        if counted(pod, RESTARTS) >= restarts { Ok(()) } else { Err("it is of before the restart".to_owned()) }
     };
     observe(api, target, within.duration(), new).await
 }
@@ -158,8 +138,15 @@ impl Action for Restart {
         let api = self.connection.api().await?;
         let target = &inputs.target;
         let mut plan = StepPlan { targets: vec![target.reference()], ..StepPlan::default() };
-        review(&api, &mut plan, &of_kind(PERMISSIONS, target), target.namespace.as_deref()).await?;
-        plan.memo = plan_restart(&api, &mut plan, "template", target).await?.into();
+        review(
+            &api,
+            &mut plan,
+            &of_kind(PERMISSIONS, &ROLLED, target.place(&ROLLED)?.resource),
+            target.namespace.as_deref(),
+        )
+        .await?;
+        let count = plan_restart(&api, &mut plan, "template", target).await?;
+        plan.remember(&count)?;
         Ok(plan)
     }
 
@@ -171,7 +158,7 @@ impl Action for Restart {
         _: &StepContext,
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
-        let restarts = plan.memo.as_u64().ok_or_else(|| ActionError::failed("the plan is not of this action"))?;
+        let restarts = plan.recall()?;
         let change = async |permit: Permit| restart(&api, &permit, &inputs.target, restarts).await;
         writes.write("template", Inverse::None, change).await?;
         Ok(Outputs { restarts })

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::fields::{controller, name, text, uid};
+use crate::fields::{annotation, controller, name, text, uid};
 use crate::resources::{CONTROLLER_REVISION, REPLICA_SET};
 use crate::target::Target;
 
@@ -41,7 +41,7 @@ pub(super) fn cleaned(template: Option<&Value>) -> Value {
 }
 
 fn of_replica_set(set: &Value) -> Option<Revision> {
-    let number = text(set, "/metadata/annotations/deployment.kubernetes.io~1revision").parse().ok()?;
+    let number = annotation(set, "deployment.kubernetes.io/revision").parse().ok()?;
     Some(Revision { number, kept: kept(set), template: cleaned(set.pointer("/spec/template")) })
 }
 

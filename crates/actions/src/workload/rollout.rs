@@ -2,17 +2,22 @@
 
 use std::time::Duration;
 
-use lifeboat_playbook::{ActionError, Proof};
+use lifeboat_playbook::{ActionError, Period, Proof};
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::fields::{is_going, items, labels, name, text};
+use crate::fields::{has_ended, is_going, items, labels, name, text};
 use crate::policy::selects;
 use crate::resources::{DAEMON_SET, DEPLOYMENT, POD, Resource, STATEFUL_SET};
 use crate::target::Target;
 
 /// The workloads whose controllers replace pods when the template changes.
 pub(crate) static ROLLED: [&Resource; 3] = [&DEPLOYMENT, &STATEFUL_SET, &DAEMON_SET];
+
+/// What is waited for new pods, if nothing is said.
+pub(crate) fn four_minutes() -> Period {
+    Period::seconds(240)
+}
 
 /// Why a change of the template would not replace pods.
 pub(crate) fn refusal(object: &Value) -> Option<String> {
@@ -67,7 +72,7 @@ pub(crate) async fn observe(
     let selector = object.pointer("/spec/selector").cloned().unwrap_or_default();
     let mut pods = api.list(&POD, target.namespace.as_deref()).await?;
     pods.retain(|pod| {
-        let ended = ["Succeeded", "Failed"].contains(&text(pod, "/status/phase"));
+        let ended = has_ended(pod);
         !ended && !is_going(pod) && selects(&selector, &labels(pod))
     });
     let bad = pods.iter().filter_map(|pod| {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::api::{Api, Connection, refused};
-use crate::fields::{labels, name, text, uid};
-use crate::planning::{plan_patch, review};
+use crate::fields::{has_ended, labels, name, text};
+use crate::planning::{of_kind, plan_patch, review};
 use crate::policy::selects;
 use crate::resources::{AUTOSCALER, DEPLOYMENT, POD, REPLICA_SET, Resource, STATEFUL_SET};
 use crate::target::Target;
@@ -103,12 +103,7 @@ impl Action for Scale {
         let object = target.read(&api, &SCALED).await?;
         let place = target.place(&SCALED)?;
         let mut plan = StepPlan { targets: vec![target.reference()], ..StepPlan::default() };
-        let needed: Vec<Permission> = PERMISSIONS
-            .iter()
-            .filter(|permission| permission.group != "apps" || permission.resource == place.resource.resource)
-            .copied()
-            .collect();
-        review(&api, &mut plan, &needed, target.namespace.as_deref()).await?;
+        review(&api, &mut plan, &of_kind(PERMISSIONS, &SCALED, place.resource), target.namespace.as_deref()).await?;
         let before = replicas(&object);
         if before == u64::from(*wanted) {
             plan.warnings.push(format!("{target} is to have {wanted} pods already"));
@@ -122,7 +117,7 @@ impl Action for Scale {
             }
         }
         plan.warnings.extend(autoscalers(&api, target).await?);
-        plan.memo = before.into();
+        plan.remember(&before)?;
         Ok(plan)
     }
 
@@ -135,7 +130,7 @@ impl Action for Scale {
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
         let Inputs { target, replicas } = inputs;
-        let before = plan.memo.as_u64().unwrap_or_default();
+        let before: u64 = plan.recall()?;
         if !plan.changes.is_empty() {
             let place = target.place(&SCALED)?;
             let after = u64::from(*replicas);
@@ -157,7 +152,7 @@ impl Action for Scale {
         let api = self.connection.api().await?;
         let Undone { target, before, after } = inverse;
         let place = target.place(&SCALED)?;
-        let Some(found) = api.get(place).await?.filter(|found| uid(found) == target.uid) else {
+        let Some(found) = api.find(place, &target.uid).await? else {
             return Ok(Proof::Observed(format!("{target} is gone, and has no number to put back")));
         };
         let now = replicas(&found);
@@ -189,9 +184,7 @@ async fn observe(api: &Api, target: &Target, wanted: u64) -> Result<Proof, Actio
     let object = target.read(api, &SCALED).await?;
     let selector = object.pointer("/spec/selector").cloned().unwrap_or_default();
     let mut pods = api.list(&POD, target.namespace.as_deref()).await?;
-    pods.retain(|pod| {
-        selects(&selector, &labels(pod)) && !["Succeeded", "Failed"].contains(&text(pod, "/status/phase"))
-    });
+    pods.retain(|pod| selects(&selector, &labels(pod)) && !has_ended(pod));
     if pods.len() as u64 == wanted {
         return Ok(Proof::Observed(format!("{wanted} pods of {target} are listed")));
     }

@@ -1,7 +1,6 @@
 //! `workload.undo`.
 
 use async_trait::async_trait;
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{
     Action, ActionError, Inverse, Period, Permission, Permit, Proof, Repeat, Statement, StepContext, StepPlan, Undo,
     Writes,
@@ -10,18 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::restart::of_kind;
 use super::revision::{Kept, Revision, current, is_of, revisions};
-use super::rollout::{ROLLED, observe, refusal};
-use crate::api::{Api, Connection, refused};
-use crate::fields::{difference, text, uid};
+use super::rollout::{ROLLED, four_minutes, observe, refusal};
+use crate::api::{Api, Connection};
+use crate::fields::difference;
 use crate::image::{images_of, is_image, is_one_of};
-use crate::planning::{plan_patch, review};
+use crate::planning::{of_kind, plan_patch, review};
 use crate::pod::LOST;
 use crate::target::Target;
-
-/// How often somebody else may change the workload in between.
-const RACES: usize = 10;
+use crate::writing::{RACES, patch_as_read, raced};
 
 /// The action `workload.undo`.
 #[derive(Debug)]
@@ -33,10 +29,6 @@ impl UndoRollout {
     pub(crate) fn new(connection: Connection) -> Self {
         Self { connection }
     }
-}
-
-fn four_minutes() -> Period {
-    Period::seconds(240)
 }
 
 /// What goes back to what.
@@ -67,13 +59,20 @@ pub(crate) struct Outputs {
     images: Vec<String>,
 }
 
-/// What `apply` has to know of what `plan` saw; also what undoes the write.
+/// What undoes the write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Moved {
     target: Target,
     from: Kept,
     to: Kept,
+}
+
+/// What `apply` has to know of what `plan` saw.
+#[derive(Debug, Serialize, Deserialize)]
+struct Memo {
+    moved: Moved,
+    outputs: Outputs,
 }
 
 const PERMISSIONS: &[Permission] = &[
@@ -143,7 +142,6 @@ enum Given {
 
 /// Gives a workload the template `to`, if it has `from`.
 async fn give(api: &Api, permit: &Permit, target: &Target, from: &Kept, to: &Kept) -> Result<Given, ActionError> {
-    let mut last = None;
     for _ in 0..RACES {
         let object = target.read(api, &ROLLED).await?;
         let revisions = revisions(api, target).await?;
@@ -155,22 +153,12 @@ async fn give(api: &Api, permit: &Permit, target: &Target, from: &Kept, to: &Kep
         let Some(wanted) = revisions.iter().find(|revision| revision.kept == *to) else {
             return Ok(Given::Forgotten);
         };
-        let version = text(&object, "/metadata/resourceVersion");
-        let mut patch = patch(&object, &wanted.template);
-        if let Some(members) = patch.as_object_mut() {
-            members.insert("metadata".to_owned(), json!({"uid": uid(&object), "resourceVersion": version}));
-        }
-        match api.patch(permit, target.place(&ROLLED)?, &patch).await {
-            Ok(_) => return Ok(Given::Done),
-            Err(error @ Error::Conflict { .. }) => last = Some(error),
-            Err(error) => return Err(refused(error)),
+        let change = (&object, &patch(&object, &wanted.template));
+        if patch_as_read(api, permit, target.place(&ROLLED)?, change).await? {
+            return Ok(Given::Done);
         }
     }
-    let error = ActionError::transient(format!("{target} is changed too often by somebody else"));
-    Err(match last {
-        Some(last) => error.because(last),
-        None => error,
-    })
+    Err(raced(target))
 }
 
 #[async_trait]
@@ -206,7 +194,13 @@ impl Action for UndoRollout {
             return Err(ActionError::denied(format!("{target} cannot go back: {reason}")));
         }
         let mut plan = StepPlan { targets: vec![target.reference()], ..StepPlan::default() };
-        review(&api, &mut plan, &of_kind(PERMISSIONS, target), target.namespace.as_deref()).await?;
+        review(
+            &api,
+            &mut plan,
+            &of_kind(PERMISSIONS, &ROLLED, target.place(&ROLLED)?.resource),
+            target.namespace.as_deref(),
+        )
+        .await?;
         let revisions = revisions(&api, target).await?;
         let now = present(target, &revisions, &object)?;
         let wanted = chosen(inputs, &revisions, now)?;
@@ -221,8 +215,7 @@ impl Action for UndoRollout {
         }
         let moved = Moved { target: target.clone(), from: now.kept.clone(), to: wanted.kept.clone() };
         let images = images_of(&wanted.template).into_iter().map(str::to_owned).collect();
-        let memo = json!({"moved": moved, "outputs": Outputs { revision: wanted.number, images }});
-        plan.memo = memo;
+        plan.remember(&Memo { moved, outputs: Outputs { revision: wanted.number, images } })?;
         Ok(plan)
     }
 
@@ -234,7 +227,7 @@ impl Action for UndoRollout {
         _: &StepContext,
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
-        let (moved, outputs) = read(plan)?;
+        let Memo { moved, outputs } = plan.recall()?;
         if !plan.changes.is_empty() {
             let target = &inputs.target;
             let change = async |permit: Permit| match give(&api, &permit, target, &moved.from, &moved.to).await? {
@@ -271,8 +264,7 @@ impl Action for UndoRollout {
     async fn undo(&self, inverse: Moved, permit: &Permit, _: &StepContext) -> Result<Proof, ActionError> {
         let api = self.connection.api().await?;
         let Moved { target, from, to } = inverse;
-        let found = api.get(target.place(&ROLLED)?).await?.filter(|found| uid(found) == target.uid);
-        if found.is_none() {
+        if api.find(target.place(&ROLLED)?, &target.uid).await?.is_none() {
             return Ok(Proof::Observed(format!("{target} is gone, and has no template to give back")));
         }
         Ok(match give(&api, permit, &target, &to, &from).await? {
@@ -289,11 +281,4 @@ impl Action for UndoRollout {
             }
         })
     }
-}
-
-fn read(plan: &StepPlan<Outputs>) -> Result<(Moved, Outputs), ActionError> {
-    let not_ours = |error: serde_json::Error| ActionError::failed("the plan is not of this action").because(error);
-    let of = |member: &str| plan.memo.get(member).cloned().unwrap_or_default();
-    let moved = serde_json::from_value(of("moved")).map_err(not_ours)?;
-    Ok((moved, serde_json::from_value(of("outputs")).map_err(not_ours)?))
 }

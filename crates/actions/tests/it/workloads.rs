@@ -1,7 +1,7 @@
 //! Workloads: how many, and whether at all.
 
-use lifeboat_playbook::Outcome;
-use serde_json::json;
+use lifeboat_playbook::{Outcome, Planned};
+use serde_json::{Value, json};
 
 use crate::world::{SHOP, World, ended};
 
@@ -66,4 +66,58 @@ async fn workloads_are_stopped_and_started_again() {
     let (outcome, text) = ended(&record, "it");
     assert_eq!(outcome, Outcome::Success, "{text}");
     assert!(!world.running("shop", "app=web", 3).await.contains(&pods[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_are_waited_for() {
+    let world = World::start(1).await;
+    let wait = |with: Value| {
+        world.playbook(
+            &json!({
+                "apiVersion": "lifeboat.dev/v1alpha1",
+                "kind": "Playbook",
+                "metadata": {"name": "wait"},
+                "spec": {"description": "A test.", "steps": [{"id": "it", "uses": "wait.for", "with": with}]},
+            })
+            .to_string(),
+        )
+    };
+    let web = |condition: &str, within: &str| {
+        wait(json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": "web", "condition": condition,
+            "within": within,
+        }))
+    };
+
+    // It need not be there yet: the wait begins before it is made.
+    let playbook = web("object.status.readyReplicas >= 2", "3m");
+    let plan = world.plan(&playbook, json!({})).await.unwrap();
+    assert_eq!(plan.steps[0].plan.changes, []);
+    let (record, ()) = tokio::join!(world.run_plan(&playbook, plan), async { world.apply(SHOP) });
+    let (outcome, text) = ended(&record, "it");
+    assert_eq!(outcome, Outcome::Success, "{text}");
+    assert!(text.contains("was read again: object.status.readyReplicas >= 2"), "{text}");
+
+    // What does not come about fails, and so does what cannot be asked.
+    for (condition, words) in
+        [("object.spec.replicas > 100", "not within 1s"), ("object.spec.replicas / 0 > 1", "division by zero")]
+    {
+        let record = world.run(&web(condition, "1s"), json!({})).await;
+        let (outcome, text) = ended(&record, "it");
+        assert!(outcome == Outcome::Failed && text.contains(words), "{outcome:?}: {text}");
+    }
+
+    let gone = json!({"kind": "Pod", "namespace": "shop", "name": "nobody", "gone": true});
+    let (outcome, text) = ended(&world.run(&wait(gone), json!({})).await, "it");
+    assert_eq!(outcome, Outcome::Success, "{text}");
+
+    for (with, words) in [
+        (json!({"kind": "Pod", "namespace": "shop", "name": "web"}), "either `condition` or `gone: true`"),
+        (json!({"kind": "Pod", "name": "web", "gone": true}), "a Pod needs a namespace"),
+        (json!({"kind": "Secret", "namespace": "shop", "name": "web", "gone": true}), "Secret of v1 is not known here"),
+        (json!({"kind": "Node", "name": "n", "condition": "objekt.x"}), "objekt"),
+    ] {
+        let plan = world.plan(&wait(with), json!({})).await.unwrap();
+        assert!(matches!(&plan.steps[0].state, Planned::Refused(why) if why.contains(words)), "{plan:?}");
+    }
 }

@@ -7,4 +7,4 @@ pub(crate) mod perform;
 pub(crate) mod plan;
 pub(crate) mod rbac;
 pub(crate) mod show;
-mod shown;
+pub(crate) mod shown;

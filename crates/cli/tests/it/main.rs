@@ -7,6 +7,7 @@
 )]
 
 mod cluster;
+mod events;
 mod program;
 mod s3;
 mod snapshots;

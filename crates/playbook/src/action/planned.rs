@@ -2,8 +2,11 @@
 
 use lifeboat_model::differences;
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+
+use super::ActionError;
 
 /// An object, as people name it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -154,6 +157,24 @@ impl<O> StepPlan<O> {
     /// Of a step that writes nothing and whose outputs are known.
     pub fn of_outputs(outputs: O) -> Self {
         Self { outputs: Some(outputs), ..Self::default() }
+    }
+
+    /// Keeps what `apply` has to know.
+    ///
+    /// # Errors
+    /// `Failed` when it cannot be written down as JSON.
+    pub fn remember(&mut self, memo: &impl Serialize) -> Result<(), ActionError> {
+        self.memo = serde_json::to_value(memo)
+            .map_err(|error| ActionError::failed("what was planned cannot be written down").because(error))?;
+        Ok(())
+    }
+
+    /// What was kept by [`remember`](Self::remember).
+    ///
+    /// # Errors
+    /// `Failed` when the plan is of another action, or of another version of this one.
+    pub fn recall<M: DeserializeOwned>(&self) -> Result<M, ActionError> {
+        M::deserialize(&self.memo).map_err(|error| ActionError::failed("the plan is not of this action").because(error))
     }
 
     /// With other outputs.

@@ -14,7 +14,7 @@ use super::frame::Frame;
 use super::planning::{call_inputs, items, with_item};
 use super::{Engine, EngineError, hash, worst};
 use crate::approval::{self, Question};
-use crate::expression::Scope;
+use crate::expression::{Expression, Scope};
 use crate::journal::{Journal, JournalError};
 use crate::playbook::Step;
 use crate::{
@@ -219,7 +219,7 @@ impl Run<'_> {
         if let Some(by) = self.aborted_by() {
             return Err(Ended::with(Outcome::Blocked, format!("not begun, since '{by}' ended the run")));
         }
-        if step.condition.as_ref().is_some_and(super::super::expression::Expression::is_always) {
+        if step.condition.as_ref().is_some_and(Expression::is_always) {
             return Ok(());
         }
         for need in &step.needs {

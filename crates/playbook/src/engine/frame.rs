@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use crate::expression::{Path, Scope};
+use crate::expression::{Expression, Path, Scope};
 use crate::playbook::Step;
 use crate::{Playbook, Request};
 
@@ -100,8 +100,7 @@ impl<'p> Frame<'p> {
 impl Step {
     /// Every path that its expressions read.
     pub(crate) fn references(&self) -> Vec<&Path> {
-        let conditions =
-            self.condition.iter().chain(&self.until).flat_map(super::super::expression::Expression::references);
+        let conditions = self.condition.iter().chain(&self.until).flat_map(Expression::references);
         let lists = self.for_each.iter().flat_map(|one| one.references());
         conditions.chain(lists).chain(self.with.references()).collect()
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::frame::Frame;
 use super::{Engine, EngineError, guards, hash};
 use crate::action::StepContext;
-use crate::expression::{Path, Scope};
+use crate::expression::{Expression, Path, Scope};
 use crate::playbook::Step;
 use crate::{ActionError, FailurePolicy, Plan, Planned, PlannedStep, Playbook, Request, RunId, StepPlan};
 
@@ -103,7 +103,7 @@ impl Planning<'_> {
                     need.spec.on_failure == FailurePolicy::Abort
                         && matches!(known.get(need.spec.id.as_str()), Some(Known::Refused))
                 });
-                let is_always = step.condition.as_ref().is_some_and(super::super::expression::Expression::is_always);
+                let is_always = step.condition.as_ref().is_some_and(Expression::is_always);
                 let found = match refused {
                     Some(need) if !is_always => refusal(frame, step, format!("it needs '{}'", need.spec.id)),
                     _ => self.told(frame, step, &known).await?,
@@ -131,7 +131,7 @@ impl Planning<'_> {
     }
 
     async fn step(&self, frame: &Frame<'_>, step: &Step, known: &BTreeMap<&str, Known>) -> Result<Found, EngineError> {
-        let references = step.condition.iter().flat_map(super::super::expression::Expression::references);
+        let references = step.condition.iter().flat_map(Expression::references);
         let missing = unknown(references, known);
         if missing.is_empty() {
             return self.wanted(frame, step, known).await;

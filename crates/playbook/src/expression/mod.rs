@@ -166,6 +166,11 @@ impl Expression {
     }
 }
 
+/// The value of an expression, evaluated in place. Only the rounds of its loops bound it, which several may share.
+pub(crate) fn give(expression: &Expression, scope: &Scope, rounds: &Arc<AtomicU32>) -> Result<Value, String> {
+    resolve(&expression.bounded, expression.part_of(scope), Arc::clone(rounds))
+}
+
 fn resolve(ast: &IdedExpr, scope: Scope, rounds: Arc<AtomicU32>) -> Result<Value, String> {
     value::to_json(run(ast, scope, rounds).map_err(|error| reason(&error))?)
 }

@@ -7,7 +7,7 @@ use lifeboat_model::{YamlNode, YamlPlace};
 use serde_json::Value;
 
 use super::{Check, Draft, Faults, LoadErrors, Loader, MAX_CALLS, graph, inputs_schema, is_identifier, told};
-use crate::expression::{Path, Type, Variables};
+use crate::expression::{Expression, Path, Type, Variables};
 use crate::playbook::{CALL, Step, Tree};
 use crate::{Playbook, Repeat, StepSpec};
 
@@ -267,7 +267,7 @@ impl Draft<'_> {
         };
         let (condition, for_each, until) =
             (condition.unwrap_or_default(), for_each.unwrap_or_default(), until.unwrap_or_default());
-        let paths = condition.iter().chain(&until).flat_map(super::super::expression::Expression::references);
+        let paths = condition.iter().chain(&until).flat_map(Expression::references);
         let paths = paths.chain(for_each.iter().flat_map(|one| one.references())).chain(with.references());
         for path in paths.filter(|path| path.root() == "steps") {
             reached(faults, node, path, is_last, reach);

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use super::objects::LISTS;
 use super::workloads::is_systems;
 use crate::error::{Error, Result};
+use crate::rules::controller;
 
 /// The API server calls no webhooks: those of the real cluster may be reached from here, and those in the cluster run on
 /// pods that are not there yet.
@@ -182,7 +183,7 @@ fn fate(object: &Object, node: &str) -> Fate {
         "pods" if bound.is_none() || matches!(object.text("/status/phase"), Some("Succeeded" | "Failed")) => {
             Fate::Stays
         }
-        "pods" if object.has_controller() => Fate::Goes,
+        "pods" if controller(&object.json).is_some() => Fate::Goes,
         "pods" => Fate::Anew,
         _ if systems => Fate::Goes,
         _ if is_one_of(&object.kind, &COUNTING) => Fate::Empties,
@@ -223,12 +224,6 @@ impl Object {
             (_, Some(namespace)) => namespace == "kube-system" || !is_systems(namespace) && namespace != "default",
             (_, None) => true,
         }
-    }
-
-    fn has_controller(&self) -> bool {
-        let owners = self.json.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        let keeps = |owner: &Value| owner.get("controller") == Some(&Value::Bool(true));
-        owners.is_some_and(|owners| owners.iter().any(keeps))
     }
 
     fn path(&self) -> ObjectPath<'_> {

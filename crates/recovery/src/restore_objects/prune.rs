@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use serde_json::Value;
-
 use super::candidates::{Candidate, Candidates};
 use super::plan::{PlannedKind, Verdict};
 use super::request::Request;
@@ -11,7 +9,7 @@ use super::target::Target;
 use super::wanted::parse;
 use crate::OpenBackup;
 use crate::error::{Error, Result};
-use crate::rules::{self, SkipContext};
+use crate::rules::{self, SkipContext, controller};
 
 /// The objects of the target, of kinds that the backup has in full, that fit the selection and are not in the backup.
 /// Left alone are those that are never restored, those that belong to a controller, which keeps or deletes them by
@@ -59,7 +57,7 @@ pub(super) async fn surplus(
                 Ok(!there.contains(name)
                     && (selection.names.is_empty() || selection.names.iter().any(|wanted| wanted == name))
                     && rules::skip(&kind, &object, &context).is_none()
-                    && !is_controlled(&object)
+                    && controller(&object).is_none()
                     && request.fits(&object)?)
             };
             found.extend(target.list(&kind, Some(namespace), keep).await?);
@@ -79,10 +77,4 @@ fn kind_number(candidates: &mut Candidates, resource: &lifeboat_model::ResourceT
         candidates.kinds.push(kind);
         u32::try_from(candidates.kinds.len() - 1).unwrap_or(u32::MAX)
     })
-}
-
-/// Whether a controller keeps the object, and deletes it with itself.
-fn is_controlled(object: &Value) -> bool {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    owners.into_iter().flatten().any(|owner| owner.get("controller") == Some(&Value::Bool(true)))
 }

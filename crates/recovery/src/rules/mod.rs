@@ -27,7 +27,7 @@ pub use carry::{CARRY_RULES, Carry, carry_over, merge_into};
 pub use differences::{DIFFERENCES, Difference, When, allowed};
 pub use field::{Applied, FieldRule, Fields, Kind};
 pub use mapping::MAPPING_RULES;
-pub use owners::{Links, OWNER_RULES, Owner, OwnerRule, Relinked, relink};
+pub use owners::{Links, OWNER_RULES, Owner, OwnerRule, Relinked, controller, relink};
 pub use patch::{PatchError, PatchFile};
 pub use prepare::{RESTORED_FROM, Rewrite, Transforms, prepare};
 pub use service::{asks_for_addresses, release_addresses};

@@ -64,6 +64,12 @@ pub struct Relinked {
     pub links: Links,
 }
 
+/// The owner that controls an object, and deletes it with itself.
+pub fn controller(object: &Value) -> Option<&Value> {
+    let mut owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array)?.iter();
+    owners.find(|owner| owner.get("controller") == Some(&Value::Bool(true)))
+}
+
 /// Finds the owners again. `references` is `metadata.ownerReferences` as it is in the backup, and `owner` is asked with
 /// the uid in the backup. Once no owner is [`Owner::Later`] the result is not [`Links::Pending`].
 pub fn relink(resource: &ResourceType, references: &[Value], mut owner: impl FnMut(&str) -> Owner) -> Relinked {

@@ -99,6 +99,11 @@ async fn playbooks_act_on_real_pods() {
         objects += &include_str!("pod.yaml").replace("NAMESPACE", namespace).replace("NAME", name);
     }
     let objects = objects.replace("IMAGE", &kind.pod_image).replace("WORKER", &worker).replace("DRAINED", &drained);
+    for namespace in ["shop", "closed", "open"] {
+        kind.kubectl(&["create", "namespace", namespace]);
+        let account = ["get", "serviceaccount", "default", "-n", namespace];
+        until("account of a namespace", async || kind.try_kubectl(&account).ok()).await;
+    }
     let file = kind.folder().join("objects.yaml");
     std::fs::write(&file, objects).unwrap();
     kind.kubectl(&["apply", "-f", file.to_str().unwrap()]);

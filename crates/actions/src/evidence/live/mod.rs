@@ -20,7 +20,7 @@ use super::{EvidenceFolder, Outputs, prove, save};
 use crate::PATIENCE;
 use crate::api::{Api, Connection};
 use crate::container::{free_name, plan_container, state};
-use crate::fields::{items, text};
+use crate::fields::{has_ended, is_mirror, items, text};
 use crate::planning::review;
 use crate::resources::POD;
 use crate::target::Target;
@@ -249,10 +249,10 @@ impl Action for Live {
 
 /// Why a pod cannot be looked into.
 fn refusal(inputs: &Inputs, pod: &Value) -> Option<String> {
-    if ["Succeeded", "Failed"].contains(&text(pod, "/status/phase")) {
+    if has_ended(pod) {
         return Some("nothing runs in it any more".to_owned());
     }
-    if inputs.image.is_some() && pod.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some() {
+    if inputs.image.is_some() && is_mirror(pod) {
         return Some("it is the mirror of a static pod, and those take no ephemeral containers".to_owned());
     }
     let shared = ["/spec/shareProcessNamespace", "/spec/hostPID"];

@@ -6,7 +6,6 @@ mod script;
 
 use std::time::Duration;
 
-use lifeboat_kubernetes::Error;
 use lifeboat_playbook::{ActionError, Change, ObjectRef, Permission, Permit, Proof, StepContext, StepPlan};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,21 +13,22 @@ use serde_json::Value;
 
 use self::judge::{Mark, NOTHING, Path, after, before};
 use self::script::{CONTAINER, LABEL, Told, listener, peer, told};
-use crate::api::{Api, Place, refused};
+use crate::api::{Api, Place};
 use crate::container::{free_name, plan_container};
-use crate::fields::{text, uid};
+use crate::fields::{labels, text, uid};
 use crate::planning::{plan_create, review};
 use crate::resources::POD;
 use crate::target::Target;
+use crate::writing::Own;
 
 pub(crate) use judge::{Paths, Tried};
 
 /// How often it is looked at what the two ends tell.
 const LOOK: Duration = Duration::from_secs(1);
 /// How many looks the two ends have to reach each other. The quarantine waits for it.
-const LOOKS_BEFORE: usize = 60;
+const LOOKS_BEFORE: usize = 45;
 /// How many looks the quarantine has to come into force.
-const LOOKS_AFTER: usize = 90;
+const LOOKS_AFTER: usize = 60;
 /// How long the pod at the other end may take to get its address, and to go.
 const START: Duration = Duration::from_mins(1);
 /// The most of a log: an end tells some hundred short lines.
@@ -64,6 +64,11 @@ pub(crate) struct Ends {
 /// The name of the pod beside a pod.
 fn peer_name(pod_uid: &str) -> String {
     format!("lifeboat-probe-{pod_uid}")
+}
+
+/// Whether a pod is the one beside the pod with that UID.
+fn is_peer(pod: &Value, pod_uid: &str) -> bool {
+    labels(pod).get(LABEL).is_some_and(|uid| uid == pod_uid)
 }
 
 async fn gone(api: &Api, place: Place<'_>) -> Result<Proof, ActionError> {
@@ -108,7 +113,7 @@ impl Probe {
         peer(&ends.namespace, &ends.peer, &target.uid, &self.image, &ends.address)
     }
 
-    /// Makes the pod beside it. One that is there already is ours, of before the run was killed.
+    /// Makes the pod beside it.
     pub(crate) async fn create(
         &self,
         api: &Api,
@@ -116,14 +121,8 @@ impl Probe {
         ends: &Ends,
         target: &Target,
     ) -> Result<(), ActionError> {
-        match api.create(permit, ends.place(), &self.peer(ends, target)).await {
-            Ok(_) => Ok(()),
-            Err(Error::AlreadyExists { .. }) => match ends.find(api, &target.uid).await? {
-                Some(_) => Ok(()),
-                None => Err(ActionError::denied(format!("{} is there, and is no probe", ends.place()))),
-            },
-            Err(error) => Err(refused(error)),
-        }
+        let is_it = |found: &Value| is_peer(found, &target.uid);
+        Own { place: ends.place(), object: self.peer(ends, target), what: "a probe", is_it }.create(api, permit).await
     }
 
     /// Adds the container to the pod.
@@ -173,12 +172,6 @@ impl Ends {
             loses: None,
         };
         change.irreversible("the pod is of this step only")
-    }
-
-    /// The pod beside it, if it is ours.
-    async fn find(&self, api: &Api, target: &str) -> Result<Option<Value>, ActionError> {
-        let found = api.get(self.place()).await?;
-        Ok(found.filter(|pod| text(pod, &format!("/metadata/labels/{}", LABEL.replace('/', "~1"))) == target))
     }
 
     /// What both ends have told. What cannot be had yet is nothing yet.
@@ -240,10 +233,9 @@ impl Ends {
 
     /// Asks for the deletion of the pod beside it, if it is ours.
     pub(crate) async fn delete(&self, api: &Api, permit: &Permit, target: &str) -> Result<(), ActionError> {
-        let Some(pod) = self.find(api, target).await? else { return Ok(()) };
-        match api.delete(permit, self.place(), uid(&pod), None).await {
-            Ok(_) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(refused(error)),
+        match api.get(self.place()).await?.filter(|pod| is_peer(pod, target)) {
+            Some(pod) => api.delete(permit, self.place(), uid(&pod), None).await,
+            None => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::super::field::{get, kinds, list, text};
+use super::super::owners::controller;
 use super::{SkipRule, Which, annotation, is_generated_token_name, is_token_secret, label, name, namespace};
 
 /// What is not restored.
@@ -265,10 +266,8 @@ pub const SKIP_RULES: &[SkipRule] = &[
                  not owned by the new pod would keep it from starting",
         source: "pkg/controller/volume/ephemeral/controller.go, pkg/controller/resourceclaim/controller.go",
         which: Which::Objects(&[kinds::CLAIM, kinds::RESOURCE_CLAIM], |object, _| {
-            list(object, &["metadata", "ownerReferences"]).iter().any(|owner| {
-                text(owner, &["kind"]) == Some("Pod")
-                    && text(owner, &["apiVersion"]) == Some("v1")
-                    && get(owner, &["controller"]) == Some(&Value::Bool(true))
+            controller(object).is_some_and(|owner| {
+                text(owner, &["kind"]) == Some("Pod") && text(owner, &["apiVersion"]) == Some("v1")
             })
         }),
     },

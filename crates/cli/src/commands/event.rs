@@ -1,0 +1,3 @@
+//! `event`.
+
+pub(crate) mod test;
