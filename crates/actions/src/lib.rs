@@ -6,6 +6,7 @@
 
 mod api;
 mod backups;
+mod container;
 mod credentials;
 mod evidence;
 mod fields;
@@ -71,6 +72,7 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
         settings.evidence.clone(),
         Arc::clone(&settings.journals),
     ))?;
+    registry.add(evidence::Live::new(connection(), settings.evidence.clone()))?;
     registry.add(image::Hunt::new(connection()))?;
     registry.add(namespace::Lockdown::new(connection()))?;
     registry.add(pod::Isolate::new(connection()))?;

@@ -10,6 +10,7 @@ mod faults;
 mod golden;
 
 mod playbooks;
+mod real;
 mod requests;
 mod restore_objects;
 mod stores;

@@ -2,6 +2,7 @@
 
 mod clock;
 mod folder;
+mod live;
 mod logs;
 mod objects;
 mod seal;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::EvidenceFolder;
 pub(crate) use folder::Item;
+pub(crate) use live::Live;
 pub(crate) use logs::Logs;
 pub(crate) use objects::{Objects, clocks};
 pub(crate) use seal::Seal;
