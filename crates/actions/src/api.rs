@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lifeboat_kubernetes::{
-    Cluster, ConnectOptions, DeleteOptions, Error, FieldValidation, ListEvent, ListOptions, ObjectPath, WriteOptions,
-    Written,
+    Cluster, ConnectOptions, DeleteOptions, Error, ExecOptions, Executed, FieldValidation, ListEvent, ListOptions,
+    LogOptions, ObjectPath, WriteOptions, Written,
 };
 use lifeboat_playbook::{ActionError, Permit};
 use serde_json::Value;
@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::resources::Resource;
 
 /// Who writes, as `managedFields` have it.
-const FIELD_MANAGER: &str = "lifeboat-playbook";
+pub(crate) const FIELD_MANAGER: &str = "lifeboat-playbook";
 /// The most bytes of objects that one list may have: a plan of a person is about less.
 const MAX_LIST: usize = 512 * 1024 * 1024;
 
@@ -250,6 +250,54 @@ impl Api {
             Err(Error::NotReached { .. }) => Ok(false),
             Err(error) => Err(refused(error)),
         }
+    }
+}
+
+/// Of pods.
+impl Api {
+    /// What adding an ephemeral container would come to.
+    pub(crate) async fn dry_add_container(
+        &self,
+        pod: Place<'_>,
+        uid: &str,
+        container: &Value,
+    ) -> Result<(Value, Vec<String>), Error> {
+        let kind = pod.resource.resource_type();
+        let path = ObjectPath { resource: &kind, namespace: pod.namespace, name: pod.name };
+        let answer = self.cluster.add_container(path, uid, container, options(true)).await?;
+        Ok((serde_json::from_slice(&answer.object).unwrap_or_default(), answer.warnings))
+    }
+
+    /// Adds an ephemeral container to the pod with this UID.
+    pub(crate) async fn add_container(
+        &self,
+        _: &Permit,
+        pod: Place<'_>,
+        uid: &str,
+        container: &Value,
+    ) -> Result<(), ActionError> {
+        let kind = pod.resource.resource_type();
+        let path = ObjectPath { resource: &kind, namespace: pod.namespace, name: pod.name };
+        self.cluster.add_container(path, uid, container, options(false)).await.map(drop).map_err(refused)
+    }
+
+    /// Runs a program in a container.
+    pub(crate) async fn exec(
+        &self,
+        _: &Permit,
+        pod: Place<'_>,
+        options: ExecOptions<'_>,
+    ) -> Result<Executed, ActionError> {
+        let kind = pod.resource.resource_type();
+        let path = ObjectPath { resource: &kind, namespace: pod.namespace, name: pod.name };
+        self.cluster.exec(path, options).await.map_err(refused)
+    }
+
+    /// What a container wrote, from its beginning.
+    pub(crate) async fn log(&self, pod: Place<'_>, container: &str, limit: u32) -> Result<Vec<u8>, ActionError> {
+        let kind = pod.resource.resource_type();
+        let path = ObjectPath { resource: &kind, namespace: pod.namespace, name: pod.name };
+        self.cluster.logs(path, LogOptions { container, previous: false, limit }).await.map_err(refused)
     }
 }
 

@@ -5,6 +5,8 @@
 //! and takes its writes back. What cannot be observed is told as not observed.
 
 mod api;
+mod backups;
+mod container;
 mod credentials;
 mod evidence;
 mod fields;
@@ -21,11 +23,13 @@ mod target;
 mod workload;
 mod writing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_playbook::{Registry, RegistryError};
+use lifeboat_playbook::{Journals, Registry, RegistryError};
 
 pub use api::Connection;
+pub use backups::{Backups, NoBackups, Sources, Workplace};
 pub use evidence::EvidenceFolder;
 pub use secret::Random;
 
@@ -37,6 +41,10 @@ const PATIENCE: Duration = Duration::from_mins(2);
 pub struct Settings {
     /// The cluster. It is connected to when a step needs it first.
     pub connection: Connection,
+    /// What is configured of backups.
+    pub backups: Arc<dyn Backups>,
+    /// Where journals are kept, for sealing them.
+    pub journals: Arc<dyn Journals>,
     /// Where evidence is put.
     pub evidence: EvidenceFolder,
     /// What new secrets are made of: fills bytes with what nobody can guess.
@@ -55,6 +63,16 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(target::Wait::new(connection()))?;
     registry.add(evidence::Objects::new(connection(), settings.evidence.clone()))?;
     registry.add(evidence::Logs::new(connection(), settings.evidence.clone()))?;
+    registry.add(backups::Create::new(connection(), Arc::clone(&settings.backups)))?;
+    registry.add(backups::Drill::new(Arc::clone(&settings.backups)))?;
+    registry.add(backups::Restore::new(connection(), Arc::clone(&settings.backups), settings.evidence.clone()))?;
+    registry.add(evidence::Seal::new(
+        connection(),
+        Arc::clone(&settings.backups),
+        settings.evidence.clone(),
+        Arc::clone(&settings.journals),
+    ))?;
+    registry.add(evidence::Live::new(connection(), settings.evidence.clone()))?;
     registry.add(image::Hunt::new(connection()))?;
     registry.add(namespace::Lockdown::new(connection()))?;
     registry.add(pod::Isolate::new(connection()))?;

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use indicatif::{MultiProgress, ProgressDrawTarget};
-use jiff::Timestamp;
 use lifeboat_model::Config;
+use lifeboat_recovery::chain;
+use lifeboat_telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{ColorWhen, Format, GlobalArgs};
@@ -16,7 +17,7 @@ use crate::environment::Environment;
 use crate::error::{Error, Result};
 use crate::interrupt;
 use crate::logging;
-use crate::output::{Output, Style, View};
+use crate::output::{Output, Style};
 
 /// The surroundings of a command.
 pub(crate) struct App {
@@ -26,6 +27,8 @@ pub(crate) struct App {
     pub(crate) bars: MultiProgress,
     /// Style of what goes to stderr.
     pub(crate) style: Style,
+    /// The way of spans to a collector, where the configuration names one.
+    pub(crate) telemetry: Telemetry,
 }
 
 impl App {
@@ -38,9 +41,9 @@ impl App {
         let bars = MultiProgress::with_draw_target(target);
         let style = Style { colored: is_colored(&globals, &environment, is_terminal) };
         let stdout = Style { colored: is_colored(&globals, &environment, io::stdout().is_terminal()) };
-        logging::start(&globals, &bars, is_terminal, style.colored);
-        let output = Output::new(globals.output, View { now: Timestamp::now(), style: stdout });
-        Self { globals, environment, output, bars, style }
+        let telemetry = logging::start(&globals, &bars, is_terminal, style.colored);
+        let output = Output::new(globals.output, stdout);
+        Self { globals, environment, output, bars, style, telemetry }
     }
 
     /// Whether a failure is to be reported as JSON.
@@ -54,6 +57,16 @@ impl App {
         tracing::debug!(path = path.as_ref().map(|path| path.display().to_string()), "configuration loaded");
         for warning in warnings {
             tracing::warn!("{warning}");
+        }
+        if let Some(otlp) = &config.telemetry.otlp {
+            let facts = [
+                ("service.version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("k8s.cluster.name", config.cluster.name.to_string()),
+            ];
+            // What watches the work must not be what keeps it from being done.
+            if let Err(error) = self.telemetry.begin(otlp, &facts) {
+                tracing::warn!(error = chain(&error), "no spans are sent");
+            }
         }
         Ok(config)
     }

@@ -30,7 +30,7 @@ pub(crate) use incident::{
 pub(crate) use keys::{CheckArgs, GenerateArgs, KeyCommand, KeyKind, ShowKeysArgs};
 pub(crate) use playbook::{
     LibraryArgs, PlaybookActionsArgs, PlaybookCommand, PlaybookLintArgs, PlaybookListArgs, PlaybookShowArgs, RunArgs,
-    RunCommand, RunListArgs, RunReportArgs, StateArgs,
+    RunCommand, RunListArgs, RunReportArgs, RunVerifyArgs, StateArgs,
 };
 pub(crate) use responder::{PlaceArgs, ResponderArgs, RunApproveArgs};
 pub(crate) use restore::{RestoreCommand, RestoreEtcdArgs, RestoreObjectsArgs};

@@ -12,7 +12,9 @@ mod playbook;
 mod responder;
 mod restore;
 mod run;
-mod version;
+pub(crate) mod version;
+
+pub(crate) use drill::programs::folders as drill_programs;
 
 use crate::app::App;
 use crate::args::{

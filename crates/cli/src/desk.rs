@@ -6,12 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Backups, Connection, EvidenceFolder, NoBackups, Settings, add_actions};
 use lifeboat_kubernetes::{Cluster, ConnectOptions};
-use lifeboat_playbook::{ActionError, ApprovalRequest, Approver, Clock, Engine, Identity, Registry, Vote, add_builtin};
+use lifeboat_playbook::{
+    ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, Identity, Journals, Registry, Vote,
+    add_builtin,
+};
 
 use crate::app::App;
 use crate::args::{ClusterArgs, StateArgs};
+use crate::configured::Configured;
 use crate::error::{Error, Result};
 use crate::playbooks;
 use crate::sources::{self, System};
@@ -25,24 +29,43 @@ pub(crate) struct Desk {
 impl Desk {
     /// The cluster that the options, the configuration if there is one, or the kubeconfig lead to.
     pub(crate) async fn open(app: &App, cluster: &ClusterArgs, state: &StateArgs) -> Result<Self> {
-        let cluster = Cluster::connect(options(app, cluster)?).await?;
-        // Who asks is who the API server says we are: a name from the environment would prove nothing.
-        let requester = Identity(cluster.whoami().await?);
-        let journals = playbooks::journals(app, state)?;
+        let (options, backups) = configured(app, cluster)?;
+        let (connection, requester) = reach(options).await?;
+        let journals: Arc<dyn Journals> = Arc::new(playbooks::journals(app, state)?);
         let settings = Settings {
-            connection: Connection::of(cluster),
+            connection,
+            backups,
+            journals: Arc::clone(&journals),
             evidence: EvidenceFolder::new(evidence(app, state)?),
             random,
             local_files: true,
         };
         let engine = Engine {
             registry: Arc::new(registry(&settings)?),
-            journals: Arc::new(journals),
+            journals,
             clock: Arc::new(System),
             approver: Arc::new(Nobody),
             own_namespace: None,
         };
         Ok(Self { engine, requester })
+    }
+}
+
+/// The cluster, and who we are to it. Who asks is who the API server says we are: a name from the environment would prove
+/// nothing. Where it does not answer, steps that need no cluster can be done all the same, by nobody in particular.
+async fn reach(options: ConnectOptions) -> Result<(Connection, Identity)> {
+    let asked = async {
+        let cluster = Cluster::connect(options.clone()).await?;
+        let name = cluster.whoami().await?;
+        Ok((Connection::of(cluster), Identity(name)))
+    };
+    match asked.await {
+        Err(error @ lifeboat_kubernetes::Error::Unreachable { .. }) => {
+            let error = lifeboat_recovery::chain(&error);
+            tracing::warn!(error, "the API server does not answer: only what needs no cluster can be done");
+            Ok((Connection::new(options), Identity("somebody: the API server does not answer".to_owned())))
+        }
+        asked => Ok(asked?),
     }
 }
 
@@ -58,7 +81,9 @@ fn registry(settings: &Settings) -> Result<Registry> {
 /// Every action, to read playbooks with: none of them has a cluster.
 pub(crate) fn manual() -> Result<Registry> {
     let connection = Connection::new(ConnectOptions::default());
-    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random, local_files: true })
+    let evidence = EvidenceFolder::new(PathBuf::new());
+    let journals = Arc::new(DirectoryJournals::new(PathBuf::new()));
+    registry(&Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random, local_files: true })
 }
 
 /// The kernel's random source: what new secrets are made of.
@@ -66,15 +91,23 @@ pub(crate) fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// In an incident there may be a kubeconfig and no configuration.
+/// The cluster that the options, the configuration or the kubeconfig lead to.
 pub(crate) fn options(app: &App, arguments: &ClusterArgs) -> Result<ConnectOptions> {
+    Ok(configured(app, arguments)?.0)
+}
+
+/// The cluster and what is configured of backups. In an incident there may be a kubeconfig and no configuration.
+fn configured(app: &App, arguments: &ClusterArgs) -> Result<(ConnectOptions, Arc<dyn Backups>)> {
     match app.config(&sources::overrides(arguments)) {
-        Ok(config) => Ok(sources::kubernetes(&config.kubernetes)),
-        Err(Error::NoConfig(_)) => Ok(ConnectOptions {
-            kubeconfig: arguments.kubeconfig.clone(),
-            context: arguments.context.clone(),
-            ..ConnectOptions::default()
-        }),
+        Ok(config) => Ok((sources::kubernetes(&config.kubernetes), Arc::new(Configured::new(app, config)))),
+        Err(Error::NoConfig(_)) => {
+            let options = ConnectOptions {
+                kubeconfig: arguments.kubeconfig.clone(),
+                context: arguments.context.clone(),
+                ..ConnectOptions::default()
+            };
+            Ok((options, Arc::new(NoBackups)))
+        }
         Err(error) => Err(error),
     }
 }

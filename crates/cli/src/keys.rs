@@ -61,7 +61,8 @@ pub(crate) fn identities(arguments: &IdentityArgs) -> Result<Identities> {
     optional_identities(arguments)?.ok_or(Error::NoIdentity)
 }
 
-fn identities_in(path: &Path) -> Result<Identities> {
+/// What opens backups, in a file.
+pub(crate) fn identities_in(path: &Path) -> Result<Identities> {
     let text = files::read_text(path, MAX_BYTES)?;
     let prompt: Arc<dyn PluginPrompt> = Arc::new(TerminalPrompt);
     Identities::parse_with(&text, &prompt).map_err(key_error("the identity file", path))

@@ -11,6 +11,7 @@ mod args;
 mod cluster_runs;
 mod commands;
 mod config_file;
+mod configured;
 mod desk;
 mod environment;
 mod error;
@@ -45,5 +46,6 @@ pub fn run(arguments: &[OsString]) -> std::process::ExitCode {
         Ok(code) => code,
         Err(error) => output::report(&error, app.reports_json(), app.style),
     };
+    app.telemetry.end();
     code.into()
 }

@@ -41,14 +41,14 @@ pub(crate) struct View {
 #[derive(Debug)]
 pub(crate) struct Output {
     format: Option<Format>,
-    view: View,
+    style: Style,
     started: Cell<bool>,
     closed: Cell<bool>,
 }
 
 impl Output {
-    pub(crate) fn new(format: Option<Format>, view: View) -> Self {
-        Self { format, view, started: Cell::new(false), closed: Cell::new(false) }
+    pub(crate) fn new(format: Option<Format>, style: Style) -> Self {
+        Self { format, style, started: Cell::new(false), closed: Cell::new(false) }
     }
 
     /// The form asked for, or what the command has as its default.
@@ -61,7 +61,7 @@ impl Output {
     }
 
     pub(crate) fn view(&self) -> View {
-        self.view
+        View { now: Timestamp::now(), style: self.style }
     }
 
     /// Whether nobody reads any more, as when `head` has had enough.
@@ -77,7 +77,7 @@ impl Output {
     /// Prints a whole result.
     pub(crate) fn print(&self, report: &impl Report) -> Result<()> {
         let text = match self.format() {
-            Format::Table => report.text(&self.view),
+            Format::Table => report.text(&self.view()),
             Format::Json => json::pretty(report)?,
             Format::Yaml => yaml(report)?,
         };

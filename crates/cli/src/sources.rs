@@ -6,13 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use lifeboat_etcd::{ClientCertificate, EtcdOptions, Tls};
 use lifeboat_kubernetes::ConnectOptions;
-use lifeboat_model::{Config, EtcdConfig, KubernetesConfig, StoreConfig};
+use lifeboat_model::{Config, EtcdConfig, KubernetesConfig, Reason, StoreConfig};
+use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::{Backup, BackupRef, Catalog, Clock, Context, OpenBackup};
 use lifeboat_store::{Checksums, DirectoryStore, RetainedStore, S3Options, S3Store, ServerSideEncryption, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::args::{ClusterArgs, IdentityArgs};
+use crate::commands::version::TOOL;
 use crate::error::{Error, Result};
 use crate::{files, keys};
 
@@ -132,6 +134,33 @@ fn tls(config: &EtcdConfig) -> Result<Tls> {
 
 fn pem(path: &Path) -> Result<Vec<u8>> {
     files::read(path, MAX_PEM)
+}
+
+/// A backup as it is configured, without what is left out for a reason.
+pub(crate) fn backup_request(
+    config: &Config,
+    without_etcd: Option<&str>,
+    without_objects: Option<&str>,
+) -> Result<backup::Request> {
+    let etcd = match (without_etcd, &config.etcd) {
+        (Some(reason), _) => Source::Skip(reason.to_owned()),
+        (None, None) => Source::Skip("no etcd is configured".to_owned()),
+        (None, Some(config)) => Source::Use(etcd(config)?),
+    };
+    let kubernetes = match without_objects {
+        Some(reason) => Source::Skip(reason.to_owned()),
+        None => Source::Use(kubernetes(&config.kubernetes)),
+    };
+    Ok(backup::Request {
+        etcd,
+        kubernetes,
+        resources: config.resources.clone(),
+        recipients: Arc::new(keys::recipients(&config.encryption)?),
+        signer: Arc::new(keys::signing_key(&config.signing)?),
+        reason: Reason::Manual,
+        fence: None,
+        tool: TOOL.to_owned(),
+    })
 }
 
 /// How to reach the API server.

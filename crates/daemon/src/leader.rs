@@ -39,7 +39,10 @@ impl Office {
 
 /// Takes and keeps the lease.
 pub(crate) struct Leader {
+    /// Notices soon that the API server keeps silent.
     pub(crate) cluster: Cluster,
+    /// Gives a slow one its time.
+    pub(crate) patient: Cluster,
     pub(crate) context: Context,
     pub(crate) election: LeaderElection,
     /// Who this daemon is.
@@ -64,17 +67,16 @@ impl Leader {
                 if let Ok(lock) = self.take().await {
                     self.hold(lock, &released).await;
                 }
-                if released.is_cancelled() {
+                if released.run_until_cancelled(sleep(self.pause())).await.is_none() {
                     return;
                 }
-                sleep(self.pause()).await;
             }
         };
-        // Holding the lease ends by itself, so that it can be given up.
-        tokio::pin!(work);
+        // Holding the lease ends by itself, so that it can be given up: one that is just being taken is taken first. What
+        // is not given up in that time has expired.
         tokio::select! {
-            () = &mut work => {}
-            () = async { released.cancelled().await; sleep(self.lasts()).await } => {}
+            () = work => {}
+            () = async { released.cancelled().await; sleep(self.lasts() * 2).await } => {}
         }
     }
 
@@ -114,22 +116,29 @@ impl Leader {
     async fn hold(&self, mut lock: LeaseLock, released: &CancellationToken) {
         loop {
             let held = self.assume_and_keep(&mut lock, released).await;
-            let fence = lock.generation();
-            if released.is_cancelled() {
-                if let Err(error) = lock.step_down().await {
-                    tracing::warn!(error = chain(&error), "the lease is not given up, and expires");
-                }
-                return;
-            }
             let lost = Instant::now();
-            self.office.send_replace(Office::None);
-            match self.recover(held, fence, lost, released).await {
+            let again = if released.is_cancelled() {
+                None
+            } else {
+                self.office.send_replace(Office::None);
+                let again = self.recover(held, lock.generation(), lost, released).await;
+                self.office.send_replace(Office::None);
+                again
+            };
+            match again {
                 Some(again) => lock = again,
-                None => break,
+                // It may be ours still, since the work ends ahead of it.
+                None if released.is_cancelled() => return self.give_up(lock).await,
+                None => return,
             }
-            self.office.send_replace(Office::None);
         }
-        self.office.send_replace(Office::None);
+    }
+
+    async fn give_up(&self, lock: LeaseLock) {
+        match lock.step_down(&self.patient).await {
+            Ok(()) | Err(KubernetesError::LeaseLost { .. }) => {}
+            Err(error) => tracing::warn!(error = chain(&error), "the lease is not given up, and expires"),
+        }
     }
 
     /// Gives how the office ended: whether it was had.
@@ -195,8 +204,8 @@ impl Leader {
         let limit = now.duration_since(self.election.isolated_for.before(now));
         let limit = Duration::try_from(limit.max(SignedDuration::ZERO)).unwrap_or_default();
         loop {
-            let taken = released.run_until_cancelled(self.take()).await?;
-            match taken {
+            // It is not broken off: what was taken has to be given up.
+            match self.take().await {
                 Ok(lock) => return Some(lock),
                 Err(Without::Lease) => return None,
                 Err(Without::Server) if held && lost.elapsed() < limit => {

@@ -94,6 +94,7 @@ async fn all(mut options: DaemonOptions, shutdown: CancellationToken) -> Result<
         let impatient = ConnectOptions { connect_timeout: patience, stall_timeout: patience, ..kubernetes.clone() };
         let leader = Leader {
             cluster: Cluster::connect(impatient).await?,
+            patient: Cluster::connect(kubernetes.clone()).await?,
             context: options.context.clone(),
             election: election.clone(),
             identity: options.identity.clone(),

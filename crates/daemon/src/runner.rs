@@ -14,7 +14,9 @@ use lifeboat_model::{
 };
 use lifeboat_recovery::backup::{self, Source};
 use lifeboat_recovery::drill::{self, Target};
-use lifeboat_recovery::{BackupRef, Catalog, Context, Error, Overview, Progress, Summary, chain, retention};
+use lifeboat_recovery::{
+    BackupRef, Catalog, Context, Error, Overview, Progress, Summary, chain, known_since, retention,
+};
 use lifeboat_store::RetainedStore;
 use tokio::sync::{Mutex, MutexGuard, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -70,7 +72,8 @@ pub(crate) struct Exercise {
 /// What a look at the catalog shows.
 #[derive(Debug)]
 pub(crate) struct Seen {
-    /// When the backups of each schedule were begun, partial ones included.
+    /// When the backups of each schedule were begun, partial ones included; of one of the configuration that has none,
+    /// since when it is known.
     pub(crate) history: Vec<(String, Timestamp)>,
     /// When the latest drill was.
     pub(crate) drilled: Option<Timestamp>,
@@ -250,8 +253,25 @@ impl Runner {
                 facts.newest_verified.get_or_insert(backup.started);
             }
         }
+        for schedule in &self.config.schedules {
+            if !history.iter().any(|(name, _)| *name == schedule.name) {
+                history.extend(self.first_known(&schedule.name, cancel).await);
+            }
+        }
         facts.newest_of = newest_of.into_iter().collect();
         Ok(Seen { history, drilled: overview.drilled(), facts })
+    }
+
+    /// Since when a schedule without backups is known. Nothing that was due before that was missed.
+    async fn first_known(&self, schedule: &str, cancel: &CancellationToken) -> Option<(String, Timestamp)> {
+        match known_since(&self.context(cancel), schedule).await {
+            Ok(since) => Some((schedule.to_owned(), since)),
+            Err(error) => {
+                // It begins with what is due next, then.
+                tracing::warn!(schedule, error = chain(&error), "it cannot be noted since when there is this schedule");
+                None
+            }
+        }
     }
 }
 

@@ -126,8 +126,10 @@ impl LeaseLock {
     }
 
     /// Gives the lease up and leaves it there, so that its generation is not forgotten: whoever wants it has it at once.
-    /// [`Error::LeaseLost`] says that it was not ours any more.
-    pub async fn step_down(mut self) -> Result<(), Error> {
+    /// [`Error::LeaseLost`] says that it was not ours any more. Requests are made by that connection, since whoever
+    /// keeps a lease has to be less patient than who gives it up.
+    pub async fn step_down(mut self, patient: &Cluster) -> Result<(), Error> {
+        self.cluster = patient.clone();
         for _ in 0..RACES {
             let mut lease = self.lease.clone();
             let spec = lease.spec.get_or_insert_default();

@@ -66,7 +66,9 @@ impl Refused {
         let retry_after = seconds.map(Duration::from_secs);
         // Proxies and the aggregator answer in plain text; only the API server itself sends a Status.
         if let Ok(answer) = serde_json::from_slice::<Status>(body) {
-            let (reason, message) = (printable(&answer.reason), printable(&answer.message));
+            let words = || status.canonical_reason().unwrap_or("unknown status").to_owned();
+            let reason = if answer.reason.is_empty() { words() } else { printable(&answer.reason) };
+            let message = printable(&answer.message);
             return Self { status, retry_after, reason, message, details: answer.details.unwrap_or_default() };
         }
         let reason = status.canonical_reason().unwrap_or("unknown status").to_owned();

@@ -142,7 +142,7 @@ impl Cluster {
         }
     }
 
-    fn stalled(&self) -> Error {
+    pub(crate) fn stalled(&self) -> Error {
         let seconds = self.stall_timeout.as_secs();
         Error::Unreachable { url: self.url.clone(), source: format!("nothing came for {seconds} s").into(), sent: true }
     }

@@ -39,7 +39,7 @@ pub struct WriteOptions<'a> {
 }
 
 impl WriteOptions<'_> {
-    fn query(&self) -> String {
+    pub(crate) fn query(&self) -> String {
         let validation = match self.field_validation {
             FieldValidation::Strict => "Strict",
             FieldValidation::Warn => "Warn",

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::settings::OverrideError;
 use crate::{
-    ClusterName, DaemonConfig, GroupResource, NamedSchedule, ObjectLock, RetentionPolicy, YamlError, parse_yaml,
-    schedule,
+    ClusterName, DaemonConfig, GroupResource, NamedSchedule, ObjectLock, RetentionPolicy, TelemetryConfig, YamlError,
+    parse_yaml, schedule,
 };
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
@@ -49,6 +49,9 @@ pub struct Config {
     /// How the daemon runs.
     #[serde(default)]
     pub daemon: DaemonConfig,
+    /// Where traces of Lifeboat's own work go; nowhere by default.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
 }
 
 /// Version of the configuration's form.
@@ -288,6 +291,7 @@ impl Config {
         }
         faults.extend(self.retention.faults());
         faults.extend(schedule::faults(&self.schedules, &self.daemon));
+        faults.extend(self.telemetry.faults());
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
 }
@@ -328,7 +332,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
         insta::assert_snapshot!(error, @"lifeboat.yaml:10:13: unknown key 'keepDayly', did you mean 'keepDaily'?");
         let error = Config::parse("c.yaml", &format!("{FULL}shop: 1\n")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon");
+        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon, telemetry");
     }
 
     #[test]
@@ -367,6 +371,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         config.etcd = Some(EtcdConfig { cert_file: Some("c".into()), ..EtcdConfig::default() });
         config.resources.page_size = 0;
         config.retention.min_backups = 0;
-        assert_eq!(config.check().unwrap_err().len(), 5);
+        config.set("telemetry.otlp.endpoint", "collector:4318").unwrap();
+        assert_eq!(config.check().unwrap_err().len(), 6);
     }
 }

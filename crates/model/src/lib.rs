@@ -4,6 +4,7 @@
 //! Manifests, indexes and coverage are read from a store that may be hostile: parsing bounds their size and
 //! refuses duplicate keys, and none of it may be believed before the manifest's signature was checked.
 
+mod bundle;
 mod canonical;
 mod claim;
 mod config;
@@ -23,10 +24,12 @@ mod resource;
 mod retention;
 mod schedule;
 mod signed;
+mod telemetry;
 mod tree;
 mod yaml;
 mod yaml_tree;
 
+pub use bundle::{Bundle, BundleContents, BundleItem};
 pub use canonical::{CANONICAL_VERSION, CanonicalError, Object, ObjectMeta, RULES, Rule};
 pub use claim::Claim;
 pub use config::{
@@ -62,6 +65,7 @@ pub use schedule::{
     ConcurrencyPolicy, CustomResources, DaemonConfig, LeaderElection, NamedSchedule, ScheduleSpec, ScheduledDrill,
 };
 pub use signed::SignedDocument;
+pub use telemetry::{OtlpConfig, TelemetryConfig};
 pub use tree::{FieldChange, FieldPath, differences};
 pub use yaml::{YamlError, nearest, parse_yaml};
 pub use yaml_tree::{YamlKind, YamlMember, YamlNode, YamlPlace, parse_yaml_tree};

@@ -198,6 +198,8 @@ impl PartName {
     pub const COVERAGE: Self = Self(Cow::Borrowed("coverage.json"));
     /// What a drill saw of the cluster; no part of a backup, but sealed as one.
     pub const DRILL_DETAILS: Self = Self(Cow::Borrowed("details.json"));
+    /// The evidence of a run; no part of a backup, but sealed as one.
+    pub const EVIDENCE: Self = Self(Cow::Borrowed("evidence.tar"));
 
     /// The name of the plain file.
     pub fn as_str(&self) -> &str {

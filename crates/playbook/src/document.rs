@@ -156,7 +156,7 @@ pub enum EventSource {
     Clair,
     /// Sysdig Secure.
     Sysdig,
-    /// CloudEvents of any type.
+    /// `CloudEvents` of any type.
     CloudEvents,
     /// Anything that sends the normal form itself, or JSON for which there is a mapping.
     Generic,

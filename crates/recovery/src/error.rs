@@ -262,6 +262,14 @@ impl Error {
         }
     }
 
+    /// Whether nobody knows if what was asked for was done.
+    pub fn is_uncertain(&self) -> bool {
+        matches!(
+            self,
+            Self::Store(StoreError::Uncertain { .. }) | Self::Kubernetes(lifeboat_kubernetes::Error::Uncertain { .. })
+        )
+    }
+
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
         move |source| Self::Io { action, path, source }

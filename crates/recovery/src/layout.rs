@@ -6,6 +6,7 @@ use lifeboat_store::{Key, KeyError, Prefix};
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const CLUSTER: &str = "cluster.json";
 pub(crate) const REPORT: &str = "report.json";
+pub(crate) const BUNDLE: &str = "bundle.json";
 pub(crate) const SIGNATURE: &str = ".minisig";
 
 /// The folder of a cluster's backups.
@@ -43,6 +44,11 @@ pub(crate) fn hold(cluster: &ClusterName, id: &BackupId) -> Result<Key, KeyError
     holds(cluster)?.key(&format!("{id}.json"))
 }
 
+/// The note since when a schedule is known.
+pub(crate) fn schedule(cluster: &ClusterName, name: &str) -> Result<Key, KeyError> {
+    format!("{cluster}/schedules/{name}.json").parse()
+}
+
 /// The folder of what is left of backups that are being removed.
 pub(crate) fn all_removed(cluster: &ClusterName) -> Result<Prefix, KeyError> {
     format!("{cluster}/removed").parse()
@@ -66,6 +72,17 @@ pub(crate) fn drills(cluster: &ClusterName) -> Result<Prefix, KeyError> {
 /// The folder of one drill.
 pub(crate) fn drill(cluster: &ClusterName, backup: &BackupId, drill: &DrillId) -> Result<Prefix, KeyError> {
     drills(cluster)?.folder(backup.as_str())?.folder(drill.as_str())
+}
+
+/// The folder of the sealed evidence of one run.
+pub(crate) fn run(cluster: &ClusterName, run: &BackupId) -> Result<Prefix, KeyError> {
+    let runs: Prefix = format!("{cluster}/runs").parse()?;
+    runs.folder(run.as_str())
+}
+
+/// The folder of one bundle of it.
+pub(crate) fn bundle(cluster: &ClusterName, run: &BackupId, id: &BackupId) -> Result<Prefix, KeyError> {
+    self::run(cluster, run)?.folder(id.as_str())
 }
 
 /// The record of which cluster the name stands for.

@@ -10,6 +10,8 @@ mod faults;
 mod golden;
 
 mod playbooks;
+mod real;
 mod requests;
 mod restore_objects;
 mod stores;
+mod telemetry;

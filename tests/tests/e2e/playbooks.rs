@@ -1,5 +1,8 @@
 //! Playbooks from the command line, on a real API server.
 
+mod backups;
+mod sealing;
+
 use lifeboat_tests::cluster::{Cluster, kubectl};
 use serde_json::Value;
 

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
-use lifeboat_playbook::{Manual, Registry, Repeat, Undo, add_builtin, load};
+use lifeboat_playbook::{DirectoryJournals, Manual, Registry, Repeat, Undo, add_builtin, load};
 use serde_json::Value;
 
 use super::{files, read, root};
@@ -18,7 +19,15 @@ fn registry() -> Registry {
     add_builtin(&mut registry).unwrap();
     let connection = Connection::new(ConnectOptions::default());
     let evidence = EvidenceFolder::new(PathBuf::new());
-    let settings = Settings { connection, evidence, random: |_| Ok(()), local_files: true };
+    let journals = Arc::new(DirectoryJournals::new(PathBuf::new()));
+    let settings = Settings {
+        connection,
+        backups: Arc::new(NoBackups),
+        journals,
+        evidence,
+        random: |_| Ok(()),
+        local_files: true,
+    };
     add_actions(&mut registry, &settings).unwrap();
     registry
 }

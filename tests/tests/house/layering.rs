@@ -13,11 +13,12 @@ const LAYERS: [&[&str]; 6] = [
         "lifeboat-archive",
         "lifeboat-controlplane",
         "lifeboat-etcd",
+        "lifeboat-http",
         "lifeboat-kubernetes",
         "lifeboat-playbook",
         "lifeboat-store",
     ],
-    &["lifeboat-recovery"],
+    &["lifeboat-recovery", "lifeboat-telemetry"],
     &["lifeboat-actions"],
     &["lifeboat-daemon"],
     &["lifeboat"],
@@ -28,14 +29,14 @@ const TESTS: &str = "lifeboat-tests";
 
 /// Dependencies that stop at a boundary, each with the crates that may name it. A name with a dash at its end stands
 /// for all that begin so.
-const BOUNDARIES: [(&str, &[&str]); 21] = [
+const BOUNDARIES: [(&str, &[&str]); 25] = [
     ("age", &["lifeboat-archive"]),
     ("minisign", &["lifeboat-archive"]),
     ("tar", &["lifeboat-archive"]),
     ("zeekstd", &["lifeboat-archive"]),
     ("zstd", &["lifeboat-archive"]),
     ("aws-", &["lifeboat-store"]),
-    ("prost", &["lifeboat-etcd"]),
+    ("prost", &["lifeboat-etcd", "lifeboat-telemetry"]),
     ("tonic", &["lifeboat-etcd"]),
     ("tonic-", &["lifeboat-etcd"]),
     ("kube", &["lifeboat-kubernetes", "lifeboat-recovery", "lifeboat-daemon", "lifeboat"]),
@@ -44,7 +45,11 @@ const BOUNDARIES: [(&str, &[&str]); 21] = [
     ("cron", &["lifeboat-daemon"]),
     ("kube-runtime", &["lifeboat-daemon"]),
     ("prometheus-client", &["lifeboat-daemon"]),
-    ("reqwest", &["lifeboat-daemon"]),
+    ("hyper-rustls", &["lifeboat-http"]),
+    ("opentelemetry", &["lifeboat-telemetry"]),
+    ("opentelemetry-", &["lifeboat-telemetry"]),
+    ("opentelemetry_sdk", &["lifeboat-telemetry"]),
+    ("tracing-opentelemetry", &["lifeboat-telemetry"]),
     ("rcgen", &["lifeboat-controlplane"]),
     ("cel", &["lifeboat-playbook"]),
     ("clap", &["lifeboat"]),

@@ -10,3 +10,5 @@ mod opens_without_us;
 mod sealed;
 mod the_last_good_one_stays;
 mod undo_before_do;
+
+pub(crate) use opens_without_us::{commands, shell};

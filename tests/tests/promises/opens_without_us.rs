@@ -14,7 +14,7 @@ const PAGE: &str = "../docs/src/backup-format.md";
 const SECTION: &str = "## Opening a backup with stock tools";
 
 /// The shell commands of a section, in order.
-fn commands(page: &str, section: &str) -> Vec<String> {
+pub(crate) fn commands(page: &str, section: &str) -> Vec<String> {
     let section = page.split_once(section).unwrap_or_else(|| panic!("no section '{section}'")).1;
     let section = section.split("\n## ").next().unwrap();
     let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0.to_owned());
@@ -52,7 +52,7 @@ async fn stock_tools_open_a_backup_as_the_book_says() {
 }
 
 /// Runs commands as they stand, each of which must succeed.
-fn shell(folder: &Path, script: &str) -> String {
+pub(crate) fn shell(folder: &Path, script: &str) -> String {
     let path = std::env::join_paths([testbed_bin(), Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     let output = Command::new("bash")
         .args(["-euxo", "pipefail", "-c", script])

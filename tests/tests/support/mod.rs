@@ -1,6 +1,7 @@
 //! What the promises and the whole runs share: clusters, an operator's folder, and the store as an intruder sees it.
 
 mod clusters;
+mod collector;
 mod daemon;
 mod damage;
 mod files;
@@ -12,6 +13,7 @@ mod responder;
 mod site;
 
 pub(crate) use clusters::{MARKERS, apply, ballast, boot, etcdctl, large, shop, small, turn, until};
+pub(crate) use collector::{Collector, attribute};
 pub(crate) use daemon::{Daemon, PATIENCE, chain, configure, scrape};
 pub(crate) use damage::{DAMAGES, Scene};
 pub(crate) use files::{Files, Place, in_folder, names_in_folder};

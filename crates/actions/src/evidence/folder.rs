@@ -42,6 +42,26 @@ impl EvidenceFolder {
         Self { root }
     }
 
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The files of a run that steps have put here as evidence or beside it, with their paths in the folder.
+    pub(crate) async fn files(&self, run: &RunId) -> Result<Vec<(String, PathBuf)>, ActionError> {
+        let (root, run) = (self.root.clone(), run.as_str().to_owned());
+        let listed = spawn_blocking(move || {
+            let mut files = Vec::new();
+            for step in entries(&root.join(&run))? {
+                for file in entries(&step)?.into_iter().filter(|file| !file.is_dir()) {
+                    let path = file.strip_prefix(&root).unwrap_or(&file).to_string_lossy().into_owned();
+                    files.push((path, file));
+                }
+            }
+            Ok(files)
+        });
+        finished(listed.await, &self.root)
+    }
+
     /// The folder of a run, for people.
     pub(crate) fn place(&self, run: &RunId) -> String {
         self.root.join(run.as_str()).display().to_string()
@@ -65,16 +85,26 @@ impl EvidenceFolder {
         finished(kept.await, &self.root)
     }
 
+    /// The path of a file beside the evidence of a step, for what is written by others.
+    pub(crate) fn file(&self, context: &StepContext, name: &str) -> Result<PathBuf, ActionError> {
+        let folder = self.root.join(context.run().as_str()).join(tame(context.step()));
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|error| ActionError::failed(format!("cannot make {}", folder.display())).because(error))?;
+        Ok(folder.join(tame(name)))
+    }
+
     /// Reads a file again, and holds it to its digest.
-    pub(crate) async fn verify(&self, item: &Item) -> Result<(), ActionError> {
+    pub(crate) async fn read(&self, item: &Item) -> Result<Vec<u8>, ActionError> {
         let (path, size) = (self.root.join(&item.path), item.bytes);
         let read = spawn_blocking(move || {
             let mut bytes = Vec::new();
             File::open(path)?.take(size.saturating_add(1)).read_to_end(&mut bytes)?;
-            Ok(Digest::of(&bytes).to_string())
+            let digest = Digest::of(&bytes).to_string();
+            Ok((bytes, digest))
         });
-        if finished(read.await, &self.root)? == item.sha256 {
-            return Ok(());
+        let (bytes, digest) = finished(read.await, &self.root)?;
+        if digest == item.sha256 {
+            return Ok(bytes);
         }
         Err(ActionError::failed(format!("the evidence {} is not as it was written", item.path)))
     }
@@ -87,6 +117,19 @@ fn finished<T>(result: Result<io::Result<T>, tokio::task::JoinError>, root: &Pat
         Ok(Err(error)) => Err(failed().because(error)),
         Err(error) => Err(failed().because(error)),
     }
+}
+
+/// What is in a folder, by name; nothing where there is none.
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&error.kind()) => {
+            return Ok(Vec::new());
+        }
+        entries => entries?,
+    };
+    let mut paths = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort_unstable();
+    Ok(paths)
 }
 
 /// The path within `root` of the file that was made.

@@ -2,8 +2,10 @@
 
 mod clock;
 mod folder;
+mod live;
 mod logs;
 mod objects;
+mod seal;
 
 use lifeboat_playbook::{ActionError, Change, Proof, StepContext};
 use schemars::JsonSchema;
@@ -11,8 +13,10 @@ use serde::{Deserialize, Serialize};
 
 pub use folder::EvidenceFolder;
 pub(crate) use folder::Item;
+pub(crate) use live::Live;
 pub(crate) use logs::Logs;
 pub(crate) use objects::{Objects, clocks};
+pub(crate) use seal::Seal;
 
 use crate::target::Target;
 
@@ -52,7 +56,7 @@ fn save(target: &Target, what: &str) -> Change {
 async fn prove(folder: &EvidenceFolder, outputs: &Outputs, context: &StepContext) -> Result<Proof, ActionError> {
     let mut bytes = 0;
     for item in &outputs.evidence {
-        folder.verify(item).await?;
+        folder.read(item).await?;
         bytes += item.bytes;
     }
     let count = outputs.evidence.len();

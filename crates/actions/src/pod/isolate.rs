@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::owner::{Loss, reaction};
+use super::probe::{Ends, Paths, Probe, Tried};
 use super::quarantine::{is_quarantine, is_quarantined, policy, policy_name, quarantined, swap, swap_back};
 use super::seen::{lost_services, other_policies, prove, refusal};
 use crate::api::{Api, Connection, Place};
@@ -45,6 +46,9 @@ pub(crate) struct Inputs {
     /// Written on the quarantine for people who find it. Nothing ends the quarantine by itself.
     #[serde(default)]
     expires: Option<Period>,
+    /// Try over the network whether the pod is isolated. The quarantine waits up to two minutes until the probe works.
+    #[serde(default)]
+    probe: Option<Probe>,
 }
 
 /// What was made.
@@ -55,6 +59,8 @@ pub(crate) struct Outputs {
     policy: String,
     /// Traffic that is still allowed, where that was accepted.
     residual: Vec<String>,
+    /// What was tried over the network, where a probe was asked for.
+    tried: Option<Tried>,
 }
 
 /// What `apply` has to know of what `plan` saw.
@@ -62,6 +68,7 @@ pub(crate) struct Outputs {
 struct Memo {
     labels: Labels,
     residual: Vec<String>,
+    probe: Option<Ends>,
 }
 
 /// What undoes one write.
@@ -73,6 +80,8 @@ pub(crate) enum Undone {
     Labels { target: Target, originals: Labels },
     /// The policy of that pod is deleted.
     Policy { namespace: String, pod: String },
+    /// The pod that tried to reach that pod is deleted.
+    Probe { ends: Ends, pod: String },
 }
 
 const PERMISSIONS: &[Permission] = &[
@@ -93,9 +102,19 @@ against the new labels, and where one still allows traffic, the step is refused 
 
 Pods of the host's network and mirrors of static pods are refused: policies do not reach them.
 
-Whether packets are dropped is up to the network plugin, and is not tried: where everything that can be seen is in \
-force, the step still ends `unverified`, with the words NOT PROVED ISOLATED. Let steps that have to run all the same \
-`need` another one. Some plugins let connections that are open live on.
+Whether packets are dropped is up to the network plugin. Without `probe` it is not tried: where everything that can be \
+seen is in force, the step still ends `unverified`, with the words NOT PROVED ISOLATED. Let steps that have to run all \
+the same `need` another one. Some plugins let connections that are open live on.
+
+With `probe`, an ephemeral container in the pod and a pod beside it try to reach each other over TCP, on ports 61951 and \
+61952, before the labels are swapped and afterwards. The step is a success only if both directions worked before, three \
+tries in a row failed in each afterwards while both ends still answered themselves, and a connection that had been \
+established carries nothing any more. If that one lives on, this is said, and the step is `unverified`. Other protocols, \
+nodes and addresses are not tried. Where the probe does not come about in two minutes, the pod is isolated all the \
+same, and the step is `unverified`. The pod beside it is deleted at the end; the ephemeral container ends by itself, and \
+stays in the pod. A probe needs more rights, which `playbook rbac` does not print, since most have no use for them: \
+`create`, `delete`, `list` and `watch` of `pods`, `patch` of `pods/ephemeralcontainers`, and `get` of `pods/log`, in the \
+pod's namespace. The plan names those that are missing.
 
 A rollback gives the labels back and then deletes the policy. The owner may adopt the pod again, and then delete it or \
 another one, if it has too many.";
@@ -114,7 +133,7 @@ impl Action for Isolate {
             permissions: PERMISSIONS,
             attack: &["T1046", "T1071"],
             defend: &["D3-NI"],
-            undo: Undo::Yes,
+            undo: Undo::Partly("the ephemeral container of a probe stays in the pod"),
             repeat: Repeat::Safe,
             example: "- id: isolate\n  uses: pod.isolate\n  with:\n    expires: 24h\n    target: {apiVersion: v1, kind: \
                       Pod, namespace: shop, name: web-1, uid: 2f0d7a5e-4a55-4b6e-9a3c-0c8a3f1f6d11}\n",
@@ -123,7 +142,7 @@ impl Action for Isolate {
 
     async fn plan(&self, inputs: &Inputs, context: &StepContext) -> Result<StepPlan<Outputs>, ActionError> {
         let api = self.connection.api().await?;
-        let Inputs { target, allow_residual, expires } = inputs;
+        let Inputs { target, allow_residual, expires, probe } = inputs;
         let pod = target.read(&api, &[&POD]).await?;
         if let Some(reason) = refusal(&pod) {
             return Err(ActionError::denied(format!("{target} cannot be isolated: {reason}")));
@@ -136,6 +155,10 @@ impl Action for Isolate {
         }
         let mut plan = StepPlan { targets: vec![target.reference()], ..StepPlan::default() };
         review(&api, &mut plan, PERMISSIONS, Some(namespace)).await?;
+        let ends = match probe {
+            Some(probe) => probe.plan(&api, &mut plan, (target, &pod)).await?,
+            None => None,
+        };
         let name = policy_name(&target.uid);
         quarantine(&name, namespace, &target.uid, *expires).plan(&api, &mut plan, "policy").await?;
         if is_quarantined(&pod) {
@@ -145,10 +168,11 @@ impl Action for Isolate {
             plan.warnings.push(reaction(&pod, Loss::Released));
             plan.warnings.extend(lost_services(&api.list(&SERVICE, Some(namespace)).await?, &pod));
         }
+        plan.changes.extend(ends.as_ref().map(Ends::end));
         plan.warnings.extend(open.iter().cloned());
         plan.warnings.extend(other_policies(&api).await);
         plan.evidence = clocks(&api, &pod, context).await;
-        plan.remember(&Memo { labels: labels(&pod), residual: open })?;
+        plan.remember(&Memo { labels: labels(&pod), residual: open, probe: ends })?;
         Ok(plan)
     }
 
@@ -157,7 +181,7 @@ impl Action for Isolate {
         inputs: &Inputs,
         plan: &StepPlan<Outputs>,
         writes: &mut Writes<'_, Undone>,
-        _: &StepContext,
+        context: &StepContext,
     ) -> Result<Outputs, ActionError> {
         let api = self.connection.api().await?;
         let target = &inputs.target;
@@ -168,24 +192,39 @@ impl Action for Isolate {
             let reason = "policies changed since the plan, and traffic would still be allowed";
             return Err(ActionError::denied(format!("{reason}: {}", open.join("; "))));
         }
-        let planned = |id: &str| plan.changes.iter().any(|change| change.id == id);
-        if planned("policy") {
-            let inverse = Undone::Policy { namespace: namespace.to_owned(), pod: target.uid.clone() };
-            let name = policy_name(&target.uid);
-            let quarantine = quarantine(&name, namespace, &target.uid, inputs.expires);
-            let create = async |permit: Permit| quarantine.create(&api, &permit).await;
-            writes.write("policy", Inverse::By(inverse), create).await?;
+        let Some((probe, ends)) = inputs.probe.as_ref().zip(memo.probe.as_ref()) else {
+            put_in_force(&api, inputs, plan, &memo, writes).await?;
+            return Ok(Outputs { policy: policy_name(&target.uid), residual: memo.residual, tried: None });
+        };
+        let before = match reach(&api, (probe, ends), target, writes, context).await {
+            Err(ActionError::Cancelled) => return Err(ActionError::Cancelled),
+            before => before,
+        };
+        let done = put_in_force(&api, inputs, plan, &memo, writes).await;
+        let tried = match &done {
+            Ok(()) => Some(ends.tried(&api, target, before, context).await),
+            Err(_) => None,
+        };
+        // That it is gone is looked at by the proof.
+        let end = async |permit| ends.delete(&api, &permit, &target.uid).await;
+        let ended = writes.write("end", Inverse::None, end).await;
+        done?;
+        match ended {
+            Err(ActionError::Cancelled) => Err(ActionError::Cancelled),
+            _ => Ok(Outputs { policy: policy_name(&target.uid), residual: memo.residual, tried }),
         }
-        if planned("labels") {
-            let inverse = Undone::Labels { target: target.clone(), originals: memo.labels.clone() };
-            let change = async |permit| swap_labels(&api, &permit, target, &memo.labels).await;
-            writes.write("labels", Inverse::By(inverse), change).await?;
-        }
-        Ok(Outputs { policy: policy_name(&target.uid), residual: memo.residual })
     }
 
-    async fn prove(&self, inputs: &Inputs, _: &Outputs, _: &StepContext) -> Result<Proof, ActionError> {
-        prove(&self.connection.api().await?, &inputs.target).await
+    async fn prove(&self, inputs: &Inputs, outputs: &Outputs, _: &StepContext) -> Result<Proof, ActionError> {
+        let api = self.connection.api().await?;
+        let proof = prove(&api, &inputs.target, outputs.tried.as_ref()).await?;
+        match (&outputs.tried, proof) {
+            (Some(_), Proof::Observed(text)) => match Ends::gone(&api, &inputs.target).await? {
+                Proof::Observed(_) => Ok(Proof::Observed(text)),
+                Proof::NotObserved(left) => Ok(Proof::NotObserved(format!("{text}; but {left}"))),
+            },
+            (_, proof) => Ok(proof),
+        }
     }
 
     async fn undo(&self, inverse: Undone, permit: &Permit, _: &StepContext) -> Result<Proof, ActionError> {
@@ -195,8 +234,56 @@ impl Action for Isolate {
             Undone::Policy { namespace, pod } => {
                 quarantine(&policy_name(&pod), &namespace, &pod, None).take_away(&api, permit).await
             }
+            Undone::Probe { ends, pod } => ends.remove(&api, permit, &pod).await,
         }
     }
+}
+
+/// Sets up both ends of a probe, and says what they reach while nothing is isolated yet.
+async fn reach(
+    api: &Api,
+    (probe, ends): (&Probe, &Ends),
+    target: &Target,
+    writes: &mut Writes<'_, Undone>,
+    context: &StepContext,
+) -> Result<Paths, ActionError> {
+    if is_quarantined(&target.read(api, &[&POD]).await?) {
+        let reason = "the pod was in quarantine already, so that nobody knows what it could reach before";
+        return Err(ActionError::failed(reason));
+    }
+    let inverse = Undone::Probe { ends: ends.clone(), pod: target.uid.clone() };
+    let create = async |permit| probe.create(api, &permit, ends, target).await;
+    writes.write("peer", Inverse::By(inverse), create).await?;
+    let other = ends.other(api).await?;
+    let listen = async |permit| probe.listen(api, &permit, (ends, target), &other).await;
+    writes.write("listener", Inverse::None, listen).await?;
+    ends.before(api, target, context).await
+}
+
+/// The writes that isolate.
+async fn put_in_force(
+    api: &Api,
+    inputs: &Inputs,
+    plan: &StepPlan<Outputs>,
+    memo: &Memo,
+    writes: &mut Writes<'_, Undone>,
+) -> Result<(), ActionError> {
+    let target = &inputs.target;
+    let namespace = namespace(target)?;
+    let planned = |id: &str| plan.changes.iter().any(|change| change.id == id);
+    if planned("policy") {
+        let inverse = Undone::Policy { namespace: namespace.to_owned(), pod: target.uid.clone() };
+        let name = policy_name(&target.uid);
+        let quarantine = quarantine(&name, namespace, &target.uid, inputs.expires);
+        let create = async |permit: Permit| quarantine.create(api, &permit).await;
+        writes.write("policy", Inverse::By(inverse), create).await?;
+    }
+    if planned("labels") {
+        let inverse = Undone::Labels { target: target.clone(), originals: memo.labels.clone() };
+        let change = async |permit| swap_labels(api, &permit, target, &memo.labels).await;
+        writes.write("labels", Inverse::By(inverse), change).await?;
+    }
+    Ok(())
 }
 
 fn namespace(target: &Target) -> Result<&str, ActionError> {

@@ -3,6 +3,7 @@
 mod delete;
 mod isolate;
 mod owner;
+mod probe;
 mod quarantine;
 mod seen;
 

@@ -3,6 +3,7 @@
 use lifeboat_playbook::{ActionError, Proof};
 use serde_json::Value;
 
+use super::probe::{Ends, Tried};
 use super::quarantine::{is_quarantine, is_quarantined, policy_name};
 use crate::api::{Api, Place};
 use crate::fields::{has_ended, is_mirror, labels, name, text, texts, uid};
@@ -31,10 +32,31 @@ pub(crate) fn services<'a>(services: &'a [Value], pod: &Value) -> Vec<&'a str> {
 }
 
 /// Looks at labels, policies and Services again. Even when all is as it should be, that packets are dropped is not seen
-/// from here: that is said, and no success.
-pub(crate) async fn prove(api: &Api, target: &Target) -> Result<Proof, ActionError> {
+/// from here: what a probe saw says it, and without one that is said, and no success.
+pub(crate) async fn prove(api: &Api, target: &Target, tried: Option<&Tried>) -> Result<Proof, ActionError> {
+    if let Some(fault) = fault(api, target).await? {
+        return Ok(Proof::NotObserved(format!("NOT ISOLATED: {fault}")));
+    }
+    if let Some(tried) = tried {
+        return Ok(Ends::proof(tried, target));
+    }
+    let enforcer = match enforcer(api).await {
+        Some(found) => format!(
+            "{found} runs here and is known to enforce network policies, but no packet was sent to try it, and \
+             connections that were open may live on"
+        ),
+        None => "nothing was found here that enforces network policies".to_owned(),
+    };
+    Ok(Proof::NotObserved(format!(
+        "NOT PROVED ISOLATED: labels and policy are in force, no policy of the namespace allows anything and no Service \
+         selects it; {enforcer}"
+    )))
+}
+
+/// What of the quarantine is not in force.
+async fn fault(api: &Api, target: &Target) -> Result<Option<String>, ActionError> {
     let namespace = target.namespace.as_deref();
-    let not_isolated = |why: String| Ok(Proof::NotObserved(format!("NOT ISOLATED: {why}")));
+    let not_isolated = |why: String| Ok(Some(why));
     let Some(pod) = api.get(target.place(&[&POD])?).await?.filter(|pod| uid(pod) == target.uid) else {
         return not_isolated(format!("{target} is not there any more"));
     };
@@ -55,17 +77,7 @@ pub(crate) async fn prove(api: &Api, target: &Target) -> Result<Proof, ActionErr
     if !selecting.is_empty() {
         return not_isolated(format!("Services still select it: {}", selecting.join(", ")));
     }
-    let enforcer = match enforcer(api).await {
-        Some(found) => format!(
-            "{found} runs here and is known to enforce network policies, but no packet was sent to try it, and \
-             connections that were open may live on"
-        ),
-        None => "nothing was found here that enforces network policies".to_owned(),
-    };
-    Ok(Proof::NotObserved(format!(
-        "NOT PROVED ISOLATED: labels and policy are in force, no policy of the namespace allows anything and no Service \
-         selects it; {enforcer}"
-    )))
+    Ok(None)
 }
 
 /// A network plugin that is known to enforce policies, and whose agents run.

@@ -4,6 +4,7 @@
 mod accounts;
 mod containment;
 mod library;
+mod live;
 mod locks;
 mod nodes;
 mod refusals;

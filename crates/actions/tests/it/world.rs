@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{
     ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, EngineError, Identity, Outcome, Plan,
@@ -53,6 +53,8 @@ pub(crate) fn engine(kubeconfig: &Path, evidence: &Path, journals: &Path) -> Eng
     add_builtin(&mut registry).unwrap();
     let settings = Settings {
         connection: Connection::new(options),
+        backups: Arc::new(NoBackups),
+        journals: Arc::new(DirectoryJournals::new(journals.to_owned())),
         evidence: EvidenceFolder::new(evidence.to_owned()),
         random: |bytes| {
             bytes.fill_with(|| fastrand::u8(..));

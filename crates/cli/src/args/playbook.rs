@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::incident::{PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs};
-use super::{PlaceArgs, RunApproveArgs};
+use super::{IdentityArgs, PlaceArgs, RunApproveArgs};
 
 /// Read, check, plan and run playbooks for incidents
 #[derive(Debug, Subcommand)]
@@ -69,8 +69,7 @@ pub(crate) enum RunCommand {
     List(RunListArgs),
     /// Show a run: its steps, how they ended, and what was observed
     Show(RunArgs),
-    /// Check that no line of a run's journal was altered
-    Verify(RunArgs),
+    Verify(RunVerifyArgs),
     Approve(RunApproveArgs),
     Report(RunReportArgs),
     Resume(RunResumeArgs),
@@ -105,6 +104,22 @@ pub(crate) struct RunArgs {
     pub(crate) place: PlaceArgs,
 }
 
+/// Check that no line of a run's journal was altered
+///
+/// With --bundle, what evidence.seal put into the configured store is checked instead: by public keys alone its signature and
+/// every stored byte, and with the recovery key every file in it. The cluster is not asked. Exit code 4 where something is not
+/// as it was sealed.
+#[derive(Debug, Args)]
+pub(crate) struct RunVerifyArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Check what was sealed of the run; one that was run elsewhere is named by its whole id
+    #[arg(long)]
+    pub(crate) bundle: bool,
+    #[command(flatten)]
+    pub(crate) identity: IdentityArgs,
+}
+
 /// Write the timeline of a run, for a post-mortem
 #[derive(Debug, Args)]
 pub(crate) struct RunReportArgs {
@@ -113,4 +128,7 @@ pub(crate) struct RunReportArgs {
     /// As one page of HTML that loads nothing, instead of Markdown
     #[arg(long)]
     pub(crate) html: bool,
+    /// Copy what was sealed of the run out of the store instead, as it is, into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "html")]
+    pub(crate) bundle: Option<PathBuf>,
 }

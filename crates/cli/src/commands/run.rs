@@ -1,6 +1,7 @@
 //! `run`.
 
 pub(crate) mod approve;
+pub(crate) mod bundle;
 pub(crate) mod list;
 pub(crate) mod report;
 pub(crate) mod resume;

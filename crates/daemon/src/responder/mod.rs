@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
-use lifeboat_actions::{Connection, EvidenceFolder, Random, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Random, Settings, add_actions};
 use lifeboat_kubernetes::{Cluster, ConnectOptions, Error as KubernetesError, LeaseLock, LeaseOptions};
 use lifeboat_playbook::{Clock, Registry, RunId, add_builtin};
 use lifeboat_recovery::chain;
@@ -122,6 +122,8 @@ fn registry(options: &ResponderOptions, cluster: &Cluster) -> Result<Registry, E
     let mut registry = Registry::new();
     let settings = Settings {
         connection: Connection::of(cluster.clone()),
+        backups: Arc::new(NoBackups),
+        journals: Arc::new(ClusterJournals::reader(cluster.clone(), options.namespace.clone())),
         evidence: EvidenceFolder::new(options.evidence.clone()),
         random: options.random,
         local_files: false,
@@ -174,7 +176,7 @@ async fn lead(
         }
         () = work => tracing::error!("the controllers ended, which they never should"),
     }
-    if let Err(error) = lock.step_down().await {
+    if let Err(error) = lock.step_down(cluster).await {
         tracing::warn!(error = chain(&error), "the lease is not given up, and expires");
     }
 }

@@ -84,14 +84,14 @@ async fn a_lease_is_held_by_one_at_a_time() {
     lock.raise_above(first + 6).await.unwrap();
     lock.raise_above(3).await.unwrap();
     assert_eq!(lock.generation(), first + 7);
-    lock.step_down().await.unwrap();
+    lock.step_down(&cluster).await.unwrap();
     assert_eq!(read(&cluster).await.unwrap()["spec"]["leaseTransitions"], json!(first + 7));
     let lock = cluster.take_lease(options("second", 60)).await.unwrap();
     assert_eq!(lock.generation(), first + 8);
     let lost = cluster.take_lease(options("second", 60)).await.unwrap();
     assert_eq!(lost.generation(), first + 9, "the same holder's too");
     lost.release().await.unwrap();
-    assert!(matches!(lock.step_down().await, Err(Error::LeaseLost { .. } | Error::NotFound { .. })));
+    assert!(matches!(lock.step_down(&cluster).await, Err(Error::LeaseLost { .. } | Error::NotFound { .. })));
 }
 
 #[tokio::test(flavor = "multi_thread")]

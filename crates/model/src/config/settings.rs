@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Checksums, Config, DirectoryStore, EtcdConfig, S3Store, ServerSideEncryption};
 use crate::yaml::nearest;
-use crate::{Age, GroupResource, LockMode, ObjectLock};
+use crate::{Age, GroupResource, LockMode, ObjectLock, OtlpConfig};
 
 /// A value given by a variable or a flag that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,6 +101,9 @@ const SETTINGS: &[(&str, Setter)] = &[
     ("retention.unfinishedAfter", |c, v| age(v).map(|age| c.retention.unfinished_after = age)),
     ("retention.removeAfter", |c, v| age(v).map(|age| c.retention.remove_after = Some(age))),
     ("retention.purgeVersions", |c, v| switch(&mut c.retention.purge_versions, v)),
+    ("telemetry.otlp.endpoint", |c, v| text(&mut otlp(c).endpoint, v)),
+    ("telemetry.otlp.headersFile", |c, v| path(&mut otlp(c).headers_file, v)),
+    ("telemetry.otlp.caFile", |c, v| path(&mut otlp(c).ca_file, v)),
 ];
 
 fn s3(config: &mut Config) -> &mut S3Store {
@@ -111,6 +114,10 @@ fn s3(config: &mut Config) -> &mut S3Store {
 /// The lock; where a variable gives a part of it only, with the shortest usual time and the mode that can be taken back.
 fn object_lock(config: &mut Config) -> &mut ObjectLock {
     config.store.object_lock.get_or_insert_with(|| ObjectLock { mode: LockMode::Governance, retain: Age::hours(24) })
+}
+
+fn otlp(config: &mut Config) -> &mut OtlpConfig {
+    config.telemetry.otlp.get_or_insert_default()
 }
 
 fn etcd(config: &mut Config) -> &mut EtcdConfig {

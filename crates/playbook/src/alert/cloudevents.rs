@@ -1,4 +1,4 @@
-//! CloudEvents 1.0: structured, as a batch, and in binary mode, where the attributes are headers.
+//! `CloudEvents` 1.0: structured, as a batch, and in binary mode, where the attributes are headers.
 //! <https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md>
 
 use serde_json::{Map, Value};

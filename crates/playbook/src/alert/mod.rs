@@ -66,7 +66,7 @@ pub enum AlertError {
 pub struct Received<'a> {
     /// The body, as its sender wrote it.
     pub body: &'a [u8],
-    /// The request's headers, names in lower case; only those of CloudEvents are looked at.
+    /// The request's headers, names in lower case; only those of `CloudEvents` are looked at.
     pub headers: &'a [(&'a str, &'a str)],
     /// When it came: the time of events that have none.
     pub at: Timestamp,

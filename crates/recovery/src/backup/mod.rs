@@ -3,7 +3,7 @@
 
 mod claim;
 mod etcd;
-mod part;
+pub(crate) mod part;
 mod resources;
 #[cfg(test)]
 mod tests;
@@ -24,6 +24,7 @@ use lifeboat_model::{
 use lifeboat_store::{Key, Store, StoreError, body};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug_span, info_span};
 
 pub use self::claim::take_over;
 use crate::blocking::run_blocking;
@@ -120,7 +121,7 @@ pub async fn create(context: &Context, request: Request, progress: Progress) -> 
 /// As [`create`].
 pub async fn create_as(context: &Context, id: BackupId, request: Request, progress: Progress) -> Result<Outcome> {
     let started = id.started().unwrap_or_else(|| context.clock.now());
-    let span = tracing::info_span!("backup", %id);
+    let span = info_span!("backup", %id);
     let shared = Shared {
         store: Arc::clone(&context.store),
         cluster: context.cluster.clone(),
@@ -131,11 +132,11 @@ pub async fn create_as(context: &Context, id: BackupId, request: Request, progre
         cancel: context.cancel.child_token(),
     };
     let _cancel_stragglers = shared.cancel.clone().drop_guard();
-    let work = Box::pin(tracing::Instrument::instrument(run(context, &shared, &request), span));
+    let work = Box::pin(run(context, &shared, &request).instrument(span.clone()));
     let captured = context.cancel.run_until_cancelled(work).await.unwrap_or(Err(Error::Cancelled));
     let result = match captured {
         // The commit is not cancelled half-way: nobody could say whether it had happened.
-        Ok(outcome) => commit(&shared, &request.signer, outcome).await,
+        Ok(outcome) => commit(&shared, &request.signer, outcome).instrument(debug_span!(parent: &span, "commit")).await,
         Err(error) => Err(error),
     };
     if let Err(error) = &result
@@ -150,17 +151,17 @@ pub async fn create_as(context: &Context, id: BackupId, request: Request, progre
 async fn run(context: &Context, shared: &Shared, request: &Request) -> Result<Outcome> {
     let api = connect(&request.kubernetes).await;
     let (catalog, api) = known_catalog(context, &request.signer, api).await?;
-    let objects = capture_objects(shared, &api, &request.resources).await?;
+    let objects = capture_objects(shared, &api, &request.resources).instrument(debug_span!("objects")).await?;
     // After the lists: what was deleted since one of them is then in the snapshot's own history, where a drill finds the
     // proof of it. Nothing would tell what was deleted between a snapshot and a later list.
-    let etcd = etcd::capture(shared, &request.etcd).await?;
+    let etcd = etcd::capture(shared, &request.etcd).instrument(debug_span!("etcd")).await?;
     let captured = Captured { api, etcd, objects };
     if captured.etcd.part.is_none() && captured.objects.parts.is_empty() {
         let reasons: Vec<String> = captured.gaps().map(|gap| format!("{}: {}", gap.resource, gap.reason)).collect();
         return Err(Error::NothingCaptured(reasons.join("; ")));
     }
     let Outcome { manifest, coverage } = describe(shared, request, &catalog, captured).await?;
-    let manifest = claim::claim(&catalog, manifest).await?;
+    let manifest = claim::claim(&catalog, manifest).instrument(debug_span!("claim")).await?;
     Ok(Outcome { manifest, coverage })
 }
 

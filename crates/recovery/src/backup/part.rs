@@ -7,6 +7,7 @@ use lifeboat_archive::{ArchiveError, Finished, Frame, FrameSize, Recipients, Sea
 use lifeboat_model::{Part, PartName};
 use lifeboat_store::{Key, Store, StoreError};
 use tokio::task::JoinHandle;
+use tracing::{Instrument as _, debug_span};
 
 use crate::blocking::{self, Sink, reread};
 use crate::error::{Error, Result};
@@ -16,10 +17,10 @@ use crate::progress::Track;
 const UPLOAD: &str = "upload";
 
 /// The writing end of a part.
-pub(super) type PartWriter = SealedWriter<Sink>;
+pub(crate) type PartWriter = SealedWriter<Sink>;
 
 /// The upload of a part. Dropping it aborts the upload.
-pub(super) struct Upload {
+pub(crate) struct Upload {
     name: PartName,
     key: Key,
     store: Arc<dyn Store>,
@@ -35,13 +36,13 @@ impl Drop for AbortOnDrop {
 }
 
 /// What a finished writer says of its part.
-pub(super) struct Written {
-    pub(super) sealed: Sealed,
-    pub(super) frames: Vec<Frame>,
+pub(crate) struct Written {
+    pub(crate) sealed: Sealed,
+    pub(crate) frames: Vec<Frame>,
 }
 
 /// Begins a part: its writer goes to a blocking thread, its upload is awaited.
-pub(super) fn begin(
+pub(crate) fn begin(
     store: &Arc<dyn Store>,
     key: Key,
     name: PartName,
@@ -52,35 +53,37 @@ pub(super) fn begin(
     let (sink, body) = blocking::sink(track);
     let writer = SealedWriter::new(sink, recipients, options)?;
     let (uploader, target) = (Arc::clone(store), key.clone());
-    let task = tokio::spawn(async move { uploader.put_once(&target, body).await.map(drop) });
+    let span = debug_span!("part", %name);
+    let upload = async move { uploader.put_once(&target, body).await.map(drop) };
+    let task = tokio::spawn(upload.instrument(span));
     Ok((writer, Upload { name, key, store: Arc::clone(store), task: AbortOnDrop(task) }))
 }
 
 /// Options for a part whose frames are cut by hand and listed in the lookup.
-pub(super) fn listed_frames() -> SealOptions {
+pub(crate) fn listed_frames() -> SealOptions {
     SealOptions { frame_size: FrameSize::MAX, record_frames: true, ..SealOptions::default() }
 }
 
 /// Ends a part. Only then is it stored.
-pub(super) fn finish(writer: PartWriter) -> Result<Written> {
+pub(crate) fn finish(writer: PartWriter) -> Result<Written> {
     let Finished { sealed, frames, sink } = writer.finish().map_err(write_error)?;
     sink.close().map_err(write_error)?;
     Ok(Written { sealed, frames })
 }
 
 /// Writes a small part whole.
-pub(super) fn write_whole(mut writer: PartWriter, bytes: &[u8]) -> Result<Written> {
+pub(crate) fn write_whole(mut writer: PartWriter, bytes: &[u8]) -> Result<Written> {
     writer.write_all(bytes).map_err(write_error)?;
     finish(writer)
 }
 
 /// An error of writing into a part. A sink fails only because its upload has ended, and the upload knows why.
-pub(super) fn write_error(error: std::io::Error) -> Error {
+pub(crate) fn write_error(error: std::io::Error) -> Error {
     archive_error(error.into())
 }
 
 /// The same, of a writer on top of the part.
-pub(super) fn archive_error(error: ArchiveError) -> Error {
+pub(crate) fn archive_error(error: ArchiveError) -> Error {
     match error {
         ArchiveError::Io(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Error::Lost(UPLOAD),
         error => error.into(),
@@ -88,7 +91,7 @@ pub(super) fn archive_error(error: ArchiveError) -> Error {
 }
 
 /// Waits for the writer of some parts and for their uploads, and tells the error that came first.
-pub(super) async fn settle<T>(work: impl Future<Output = Result<T>>, uploads: &mut [&mut Upload]) -> Result<T> {
+pub(crate) async fn settle<T>(work: impl Future<Output = Result<T>>, uploads: &mut [&mut Upload]) -> Result<T> {
     let work = work.await;
     let mut uploaded = Ok(());
     for upload in uploads {
@@ -106,7 +109,7 @@ pub(super) async fn settle<T>(work: impl Future<Output = Result<T>>, uploads: &m
 
 impl Upload {
     /// Reads the stored part back, compares it with what was written, and describes it.
-    pub(super) async fn describe(&self, sealed: &Sealed) -> Result<Part> {
+    pub(crate) async fn describe(&self, sealed: &Sealed) -> Result<Part> {
         reread(self.store.as_ref(), &self.key, sealed).await?;
         Ok(sealed.describe(self.name.clone()))
     }

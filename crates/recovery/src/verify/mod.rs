@@ -47,13 +47,13 @@ pub struct Check {
 }
 
 impl Report {
-    fn new(id: String) -> Self {
+    pub(crate) fn new(id: String) -> Self {
         Self { id, ok: true, checks: Vec::new(), not_checked: Vec::new() }
     }
 
     /// Notes a check. Only what says something about the backup is a failed check; that it could not be read is an
     /// error.
-    fn note(&mut self, name: impl Into<String>, outcome: Result<String>) -> Result<()> {
+    pub(crate) fn note(&mut self, name: impl Into<String>, outcome: Result<String>) -> Result<()> {
         let (ok, detail) = match outcome {
             Ok(detail) => (true, detail),
             Err(error) if matches!(error.class(), Class::Integrity | Class::NotFound) => (false, chain(&error)),

@@ -3,6 +3,7 @@
 mod cut;
 mod kills;
 mod outages;
+mod slow;
 
 use jiff::{SignedDuration, Timestamp};
 use lifeboat_model::{Manifest, Reason};

@@ -85,12 +85,16 @@ fn definitions_are_those_of_the_types() {
 fn values_that_make_no_sense_are_refused() {
     let with = |more: &[&str]| render(&[&NEEDED, more].concat());
     with(&[]).unwrap();
+    with(&["config.store.objectLock={\"mode\":\"governance\",\"retain\":\"30d\"}"]).unwrap();
+    with(&["config.telemetry.otlp.endpoint=\"https://collector.example:4318\""]).unwrap();
     for (wrong, says) in [
         ("replica=3", "replica"),
         ("replicas=\"two\"", "replicas"),
         ("image.digest=\"latest\"", "digest"),
         ("config.store.s4={}", "s4"),
         ("config.kind=\"Config\"", "kind"),
+        ("config.store={\"s3\":{},\"directory\":{}}", "store"),
+        ("serviceAccount.webIdentity.roleArn=\"lifeboat\"", "roleArn"),
         ("keysSecret=\"\"", "keysSecret"),
         ("rbac.restores.enabled=true", "rbac.restores.rules"),
         ("playbooks.enabled=true", "playbooks.library"),
@@ -253,6 +257,7 @@ fn chart_is_taken(cluster: &Cluster) {
         "storeCredentialsSecret=\"lifeboat-store\"",
         "notifySecret=\"lifeboat-notify\"",
         "caConfigMap=\"lifeboat-ca\"",
+        "serviceAccount.webIdentity.roleArn=\"arn:aws:iam::111122223333:role/lifeboat\"",
         "rbac.responder.create=true",
         "playbooks={\"enabled\":true,\"library\":[\"contain-pod\"]}",
         "monitoring={\"podMonitor\":{\"enabled\":true},\"rules\":{\"enabled\":true},\"dashboard\":{\"enabled\":true}}",

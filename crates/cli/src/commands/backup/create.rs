@@ -1,10 +1,9 @@
 //! `backup create`.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lifeboat_model::{BackupState, Config, Reason};
+use lifeboat_model::{BackupState, Config};
 use lifeboat_recovery::Progress;
 use lifeboat_recovery::backup::{Outcome, Request, Source, create};
 use serde::Serialize;
@@ -12,11 +11,10 @@ use serde::Serialize;
 use super::forms::{GapForm, PartForm};
 use crate::app::{App, block_on};
 use crate::args::CreateArgs;
-use crate::commands::version::TOOL;
 use crate::error::Result;
 use crate::exit::ExitCode;
 use crate::output::{Report, Table, View, bytes, duration, printable};
-use crate::{keys, progress, sources};
+use crate::{progress, sources};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -99,26 +97,9 @@ pub(crate) fn run(app: &App, arguments: &CreateArgs) -> Result<ExitCode> {
 }
 
 fn request(config: &Config, arguments: &CreateArgs) -> Result<Request> {
-    let etcd = match &config.etcd {
-        _ if arguments.no_etcd => Source::Skip("left out by --no-etcd".to_owned()),
-        None => Source::Skip("no etcd is configured".to_owned()),
-        Some(etcd) => Source::Use(sources::etcd(etcd)?),
-    };
-    let kubernetes = if arguments.no_resources {
-        Source::Skip("left out by --no-resources".to_owned())
-    } else {
-        Source::Use(sources::kubernetes(&config.kubernetes))
-    };
-    Ok(Request {
-        etcd,
-        kubernetes,
-        resources: config.resources.clone(),
-        recipients: Arc::new(keys::recipients(&config.encryption)?),
-        signer: Arc::new(keys::signing_key(&config.signing)?),
-        reason: Reason::Manual,
-        fence: None,
-        tool: TOOL.to_owned(),
-    })
+    let without_etcd = arguments.no_etcd.then_some("left out by --no-etcd");
+    let without_objects = arguments.no_resources.then_some("left out by --no-resources");
+    sources::backup_request(config, without_etcd, without_objects)
 }
 
 fn announce(request: &Request) {

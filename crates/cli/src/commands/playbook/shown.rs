@@ -109,8 +109,8 @@ fn step(text: &mut String, step: &PlannedStep, view: &View) {
     }
     for change in &step.plan.changes {
         let _ = writeln!(text, "  {} {}", change.verb, object(change));
-        for field in &change.fields {
-            let _ = writeln!(text, "      {}", diff(field, view));
+        for field in change.fields.iter().flat_map(members) {
+            let _ = writeln!(text, "      {}", diff(&field, view));
         }
     }
     for warning in &step.plan.warnings {
@@ -124,6 +124,18 @@ fn step(text: &mut String, step: &PlannedStep, view: &View) {
 
 fn object(change: &Change) -> String {
     printable(&change.object.to_string()).into_owned()
+}
+
+/// Of an object that is made, what is in it, each by itself; its kind is told already.
+fn members(field: &FieldDiff) -> Vec<FieldDiff> {
+    match (&field.before, &field.after) {
+        (None, Some(Value::Object(members))) if field.path.is_empty() => members
+            .iter()
+            .filter(|(name, _)| !["apiVersion", "kind"].contains(&name.as_str()))
+            .map(|(name, value)| FieldDiff { path: name.clone(), before: None, after: Some(value.clone()) })
+            .collect(),
+        _ => vec![field.clone()],
+    }
 }
 
 fn diff(field: &FieldDiff, view: &View) -> String {

@@ -9,6 +9,9 @@ use crate::exit::ExitCode;
 use crate::playbooks;
 
 pub(crate) fn run(app: &App, arguments: &RunReportArgs) -> Result<ExitCode> {
+    if let Some(folder) = &arguments.bundle {
+        return super::bundle::export_to(app, arguments, folder);
+    }
     let (verified, _) = block_on(async |cancel| {
         let read = async {
             let place = playbooks::place(app, &arguments.run.state, &arguments.run.place).await?;

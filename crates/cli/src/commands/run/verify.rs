@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::list::state;
 use crate::app::{App, block_on, unless_cancelled};
-use crate::args::RunArgs;
+use crate::args::RunVerifyArgs;
 use crate::error::Result;
 use crate::exit::ExitCode;
 use crate::output::{Report, View};
@@ -45,7 +45,11 @@ impl Report for Checked {
     }
 }
 
-pub(crate) fn run(app: &App, arguments: &RunArgs) -> Result<ExitCode> {
+pub(crate) fn run(app: &App, arguments: &RunVerifyArgs) -> Result<ExitCode> {
+    if arguments.bundle {
+        return super::bundle::check(app, arguments);
+    }
+    let arguments = &arguments.run;
     let (verified, held) = block_on(async |cancel| {
         let read = async {
             let place = playbooks::place(app, &arguments.state, &arguments.place).await?;

@@ -82,7 +82,7 @@ async fn what_is_acknowledged_stays_and_only_one_writes() {
         taken.append(line(92, length)).await.unwrap_err();
         held = again;
     }
-    assert_eq!(first.list().await.unwrap(), [run.clone()]);
+    assert_eq!(first.list().await.unwrap(), std::slice::from_ref(&run));
     unchanged(&cluster);
     torn(&cluster, &client, &owner).await;
     claims(&first, &second).await;
