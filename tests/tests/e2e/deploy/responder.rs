@@ -173,6 +173,10 @@ async fn scene() -> (Scene, PathBuf, String) {
     }
     cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=120s"]);
     apply(&cluster, &objects(&read("deploy/kustomize/base/namespace.yaml"))[0].to_string(), &[]);
+    // That a definition is established is known a little before it is served.
+    let kinds = "playbooks,playbookruns,playbookapprovals,playbookjournals";
+    let served = async || kubectl(&cluster.kubeconfig(), &["get", kinds, "-n", NAMESPACE]).ok();
+    until("kinds that are served", served).await;
     let rules = "playbooks={\"enabled\":true,\"library\":[\"contain-node\"]}";
     let all = objects(&render(&[NEEDED.as_slice(), &[rules]].concat()).unwrap());
     let ours = all.into_iter().filter(|object| object["metadata"]["name"].as_str().unwrap().starts_with(ACCOUNT));
@@ -272,8 +276,33 @@ async fn a_run_is_asked_for_agreed_to_by_others_survives_a_kill_and_is_taken_bac
 
     seen_and_taken_back(&scene).await;
     changed(&scene, &spec("alice")).await;
+    ended_by_people(&scene, &spec("alice")).await;
     responder.kill();
     rights(&scene).await;
+}
+
+/// Who asked says otherwise, in her own name alone; or somebody else says no.
+async fn ended_by_people(scene: &Scene, spec: &Value) {
+    scene.ask(&scene.alice, "withdrawn", spec).unwrap();
+    scene.asked("withdrawn", "").await;
+    let cancel = |who: &Path| {
+        let patch = json!({"spec": {"cancelledBy": "alice"}}).to_string();
+        kubectl(who, &["patch", "playbookrun", "withdrawn", "-n", NAMESPACE, "--type=merge", "-p", &patch])
+    };
+    let refused = cancel(&scene.carol).unwrap_err();
+    assert!(refused.contains("has to be whoever writes it: carol"), "{refused}");
+    cancel(&scene.alice).unwrap();
+    let ended = scene.phase("withdrawn", "Ended").await;
+    assert!(condition(&ended, "Failed")["message"].as_str().unwrap().contains("cancelled"), "{ended:#}");
+
+    scene.ask(&scene.alice, "unwanted", spec).unwrap();
+    let (hash, _) = scene.asked("unwanted", "").await;
+    let no = ["run", "approve", "unwanted", "-n", NAMESPACE, "--deny", "--approve", &hash];
+    scene.lifeboat(&scene.bob, &no).fine();
+    let ended = scene.phase("unwanted", "Ended").await;
+    assert_eq!(ended["status"]["outcome"], "denied", "{ended:#}");
+    assert!(condition(&ended, "Failed")["message"].as_str().unwrap().contains("did not approve"), "{ended:#}");
+    assert!(!scene.unschedulable("n1") && !scene.unschedulable("n2"));
 }
 
 /// The responder was refused nothing but its own lies, and has no right in its namespace of which there was no use.

@@ -1,11 +1,12 @@
 //! What a journal of objects keeps, and against whom.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kube::runtime::reflector;
 use lifeboat_kubernetes::{Cluster as Client, ConnectOptions};
 use lifeboat_playbook::{Claim, Journals as _, RunId, StorageError};
-use lifeboat_tests::cluster::Cluster;
+use lifeboat_tests::cluster::{Cluster, kubectl};
 use serde_json::{Value, json};
 
 use super::super::journals::{Claims, ClusterJournals};
@@ -21,6 +22,12 @@ async fn started() -> (Cluster, Client) {
     cluster.kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]);
     cluster.kubectl(&["wait", "--for=condition=Established", "crd/playbookjournals.lifeboat.dev", "--timeout=120s"]);
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    // That a definition is established is known a little before it is served.
+    let begun = std::time::Instant::now();
+    while let Err(error) = kubectl(&cluster.kubeconfig(), &["get", "playbookjournals", "-n", NAMESPACE]) {
+        assert!(begun.elapsed() < Duration::from_mins(2), "{error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     let options = ConnectOptions { kubeconfig: Some(cluster.kubeconfig()), ..ConnectOptions::default() };
     let client = Client::connect(options).await.unwrap();
     (cluster, client)
@@ -50,7 +57,8 @@ async fn what_is_acknowledged_stays_and_only_one_writes() {
     let (first, second) = (journals(&client, &owner, "first"), journals(&client, &owner, "second"));
     let run = id(0);
 
-    assert!(matches!(first.open(&run).await, Err(StorageError::NotFound(_))));
+    let error = first.open(&run).await.err().unwrap();
+    assert!(matches!(error, StorageError::NotFound(_)), "{error:?}");
     let mut held = first.create(&run).await.unwrap();
     let mut wanted = Vec::new();
     // Short lines share a piece, long ones have some for themselves.
@@ -89,7 +97,7 @@ fn unchanged(cluster: &Cluster) {
         (names.lines().last().unwrap(), json!({"spec": {"text": ""}})),
     ] {
         let arguments = ["patch", name, "-n", NAMESPACE, "--type=merge", "-p", &patch.to_string()];
-        let refused = lifeboat_tests::cluster::kubectl(&cluster.kubeconfig(), &arguments).unwrap_err();
+        let refused = kubectl(&cluster.kubeconfig(), &arguments).unwrap_err();
         assert!(refused.contains("is changed") || refused.contains("is not changed"), "{refused}");
     }
 }
