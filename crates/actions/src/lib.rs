@@ -11,6 +11,7 @@ mod fields;
 mod image;
 mod namespace;
 mod node;
+mod outside;
 mod planning;
 mod pod;
 mod policy;
@@ -27,6 +28,7 @@ use lifeboat_playbook::{Registry, RegistryError};
 
 pub use api::Connection;
 pub use evidence::EvidenceFolder;
+pub use outside::Outside;
 pub use secret::Random;
 
 /// What a proof waits for a controller; the step's own time-out may be shorter.
@@ -39,6 +41,8 @@ pub struct Settings {
     pub connection: Connection,
     /// Where evidence is put.
     pub evidence: EvidenceFolder,
+    /// What may be done outside of the cluster.
+    pub outside: Outside,
     /// What new secrets are made of: fills bytes with what nobody can guess.
     pub random: Random,
 }
@@ -69,5 +73,8 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(workload::UndoRollout::new(connection()))?;
     registry.add(workload::SuspendCronJob::new(connection()))?;
     registry.add(workload::SuspendJob::new(connection()))?;
+    registry.add(outside::Notify::new(settings.outside.clone()))?;
+    registry.add(outside::Http::new(settings.outside.clone()))?;
+    registry.add(outside::Exec::new(settings.outside.clone()))?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, Outside, Settings, add_actions};
 use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_playbook::{ActionError, ApprovalRequest, Approver, Clock, Engine, Identity, Registry, Vote, add_builtin};
 
@@ -25,13 +25,15 @@ pub(crate) struct Desk {
 impl Desk {
     /// The cluster that the options, the configuration if there is one, or the kubeconfig lead to.
     pub(crate) async fn open(app: &App, cluster: &ClusterArgs, state: &StateArgs) -> Result<Self> {
-        let cluster = Cluster::connect(options(app, cluster)?).await?;
+        let (options, outside) = configured(app, cluster)?;
+        let cluster = Cluster::connect(options).await?;
         // Who asks is who the API server says we are: a name from the environment would prove nothing.
         let requester = Identity(cluster.whoami().await?);
         let journals = playbooks::journals(app, state)?;
         let settings = Settings {
             connection: Connection::of(cluster),
             evidence: EvidenceFolder::new(evidence(app, state)?),
+            outside,
             random,
         };
         let engine = Engine {
@@ -57,7 +59,8 @@ fn registry(settings: &Settings) -> Result<Registry> {
 /// Every action, to read playbooks with: none of them has a cluster.
 pub(crate) fn manual() -> Result<Registry> {
     let connection = Connection::new(ConnectOptions::default());
-    registry(&Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random })
+    let (evidence, outside) = (EvidenceFolder::new(PathBuf::new()), Outside::default());
+    registry(&Settings { connection, evidence, outside, random })
 }
 
 /// The kernel's random source: what new secrets are made of.
@@ -65,15 +68,15 @@ fn random(bytes: &mut [u8]) -> io::Result<()> {
     File::open("/dev/urandom")?.read_exact(bytes)
 }
 
-/// In an incident there may be a kubeconfig and no configuration.
-fn options(app: &App, arguments: &ClusterArgs) -> Result<ConnectOptions> {
+/// How to reach the cluster, and what may be done outside of it. In an incident there may be a kubeconfig and no
+/// configuration: then nothing outside.
+fn configured(app: &App, arguments: &ClusterArgs) -> Result<(ConnectOptions, Outside)> {
     match app.config(&sources::overrides(arguments)) {
-        Ok(config) => Ok(sources::kubernetes(&config.kubernetes)),
-        Err(Error::NoConfig(_)) => Ok(ConnectOptions {
-            kubeconfig: arguments.kubeconfig.clone(),
-            context: arguments.context.clone(),
-            ..ConnectOptions::default()
-        }),
+        Ok(config) => Ok((sources::kubernetes(&config.kubernetes), Outside::from(&config))),
+        Err(Error::NoConfig(_)) => {
+            let (kubeconfig, context) = (arguments.kubeconfig.clone(), arguments.context.clone());
+            Ok((ConnectOptions { kubeconfig, context, ..ConnectOptions::default() }, Outside::default()))
+        }
         Err(error) => Err(error),
     }
 }

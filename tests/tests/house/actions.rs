@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, Outside, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{Manual, Registry, Repeat, Undo, add_builtin, load};
 use serde_json::Value;
@@ -17,7 +17,8 @@ fn registry() -> Registry {
     let mut registry = Registry::new();
     add_builtin(&mut registry).unwrap();
     let connection = Connection::new(ConnectOptions::default());
-    let settings = Settings { connection, evidence: EvidenceFolder::new(PathBuf::new()), random: |_| Ok(()) };
+    let (evidence, outside) = (EvidenceFolder::new(PathBuf::new()), Outside::default());
+    let settings = Settings { connection, evidence, outside, random: |_| Ok(()) };
     add_actions(&mut registry, &settings).unwrap();
     registry
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_actions::{Connection, EvidenceFolder, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, Outside, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{
     ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, Identity, Line, Observer, Plan, Playbook,
@@ -60,7 +60,8 @@ impl Responder {
             bytes.fill_with(|| fastrand::u8(..));
             Ok(())
         };
-        add_actions(&mut registry, &Settings { connection: Connection::new(options), evidence, random }).unwrap();
+        let (connection, outside) = (Connection::new(options), Outside::default());
+        add_actions(&mut registry, &Settings { connection, evidence, outside, random }).unwrap();
         let engine = Engine {
             registry: Arc::new(registry),
             journals: Arc::new(DirectoryJournals::new(folder.join("runs"))),

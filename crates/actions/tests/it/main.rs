@@ -6,6 +6,7 @@ mod containment;
 mod library;
 mod locks;
 mod nodes;
+mod outside;
 mod refusals;
 mod rollouts;
 mod workloads;
