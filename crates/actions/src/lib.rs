@@ -13,6 +13,7 @@ mod fields;
 mod image;
 mod namespace;
 mod node;
+mod outside;
 mod planning;
 mod pod;
 mod policy;
@@ -31,6 +32,7 @@ use lifeboat_playbook::{Journals, Registry, RegistryError};
 pub use api::Connection;
 pub use backups::{Backups, NoBackups, Sources, Workplace};
 pub use evidence::EvidenceFolder;
+pub use outside::Outside;
 pub use secret::Random;
 
 /// What a proof waits for a controller; the step's own time-out may be shorter.
@@ -47,6 +49,8 @@ pub struct Settings {
     pub journals: Arc<dyn Journals>,
     /// Where evidence is put.
     pub evidence: EvidenceFolder,
+    /// What may be done outside of the cluster.
+    pub outside: Outside,
     /// What new secrets are made of: fills bytes with what nobody can guess.
     pub random: Random,
     /// Whether an input may name a file of this machine. Not where others than its user choose the inputs.
@@ -89,5 +93,8 @@ pub fn add_actions(registry: &mut Registry, settings: &Settings) -> Result<(), R
     registry.add(workload::UndoRollout::new(connection()))?;
     registry.add(workload::SuspendCronJob::new(connection()))?;
     registry.add(workload::SuspendJob::new(connection()))?;
+    registry.add(outside::Notify::new(settings.outside.clone()))?;
+    registry.add(outside::Http::new(settings.outside.clone()))?;
+    registry.add(outside::Exec::new(settings.outside.clone()))?;
     Ok(())
 }

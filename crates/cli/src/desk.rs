@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_actions::{Backups, Connection, EvidenceFolder, NoBackups, Settings, add_actions};
+use lifeboat_actions::{Backups, Connection, EvidenceFolder, NoBackups, Outside, Settings, add_actions};
 use lifeboat_kubernetes::{Cluster, ConnectOptions};
 use lifeboat_playbook::{
     ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, Identity, Journals, Registry, Vote,
@@ -29,7 +29,7 @@ pub(crate) struct Desk {
 impl Desk {
     /// The cluster that the options, the configuration if there is one, or the kubeconfig lead to.
     pub(crate) async fn open(app: &App, cluster: &ClusterArgs, state: &StateArgs) -> Result<Self> {
-        let (options, backups) = configured(app, cluster)?;
+        let (options, backups, outside) = configured(app, cluster)?;
         let (connection, requester) = reach(options).await?;
         let journals: Arc<dyn Journals> = Arc::new(playbooks::journals(app, state)?);
         let settings = Settings {
@@ -37,6 +37,7 @@ impl Desk {
             backups,
             journals: Arc::clone(&journals),
             evidence: EvidenceFolder::new(evidence(app, state)?),
+            outside,
             random,
             local_files: true,
         };
@@ -81,9 +82,10 @@ fn registry(settings: &Settings) -> Result<Registry> {
 /// Every action, to read playbooks with: none of them has a cluster.
 pub(crate) fn manual() -> Result<Registry> {
     let connection = Connection::new(ConnectOptions::default());
-    let evidence = EvidenceFolder::new(PathBuf::new());
+    let (evidence, outside) = (EvidenceFolder::new(PathBuf::new()), Outside::default());
     let journals = Arc::new(DirectoryJournals::new(PathBuf::new()));
-    registry(&Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random, local_files: true })
+    let backups = Arc::new(NoBackups);
+    registry(&Settings { connection, backups, journals, evidence, outside, random, local_files: true })
 }
 
 /// The kernel's random source: what new secrets are made of.
@@ -96,17 +98,18 @@ pub(crate) fn options(app: &App, arguments: &ClusterArgs) -> Result<ConnectOptio
     Ok(configured(app, arguments)?.0)
 }
 
-/// The cluster and what is configured of backups. In an incident there may be a kubeconfig and no configuration.
-fn configured(app: &App, arguments: &ClusterArgs) -> Result<(ConnectOptions, Arc<dyn Backups>)> {
+/// The cluster, what is configured of backups, and what may be done outside of the cluster. In an incident there may be a
+/// kubeconfig and no configuration: then nothing of the latter two.
+fn configured(app: &App, arguments: &ClusterArgs) -> Result<(ConnectOptions, Arc<dyn Backups>, Outside)> {
     match app.config(&sources::overrides(arguments)) {
-        Ok(config) => Ok((sources::kubernetes(&config.kubernetes), Arc::new(Configured::new(app, config)))),
+        Ok(config) => {
+            let (options, outside) = (sources::kubernetes(&config.kubernetes), Outside::from(&config));
+            Ok((options, Arc::new(Configured::new(app, config)), outside))
+        }
         Err(Error::NoConfig(_)) => {
-            let options = ConnectOptions {
-                kubeconfig: arguments.kubeconfig.clone(),
-                context: arguments.context.clone(),
-                ..ConnectOptions::default()
-            };
-            Ok((options, Arc::new(NoBackups)))
+            let (kubeconfig, context) = (arguments.kubeconfig.clone(), arguments.context.clone());
+            let options = ConnectOptions { kubeconfig, context, ..ConnectOptions::default() };
+            Ok((options, Arc::new(NoBackups), Outside::default()))
         }
         Err(error) => Err(error),
     }

@@ -7,8 +7,10 @@ mod client;
 mod error;
 mod files;
 mod resolver;
+mod webhook;
 
 pub use client::{Answer, Bounds, Client};
 pub use error::Error;
 pub use files::{headers, secret, token, url};
 pub use resolver::Addresses;
+pub use webhook::{Webhook, slack_text};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::settings::OverrideError;
 use crate::{
-    ClusterName, DaemonConfig, GroupResource, NamedSchedule, ObjectLock, RetentionPolicy, TelemetryConfig, YamlError,
-    parse_yaml, schedule,
+    ClusterName, DaemonConfig, GroupResource, NamedSchedule, ObjectLock, PlaybooksConfig, RetentionPolicy,
+    TelemetryConfig, YamlError, parse_yaml, schedule,
 };
 
 /// `lifeboat.yaml`. Secrets are never in it: it names files.
@@ -49,6 +49,9 @@ pub struct Config {
     /// How the daemon runs.
     #[serde(default)]
     pub daemon: DaemonConfig,
+    /// What playbooks may do outside of the cluster; nothing by default.
+    #[serde(default)]
+    pub playbooks: PlaybooksConfig,
     /// Where traces of Lifeboat's own work go; nowhere by default.
     #[serde(default)]
     pub telemetry: TelemetryConfig,
@@ -291,6 +294,7 @@ impl Config {
         }
         faults.extend(self.retention.faults());
         faults.extend(schedule::faults(&self.schedules, &self.daemon));
+        faults.extend(self.playbooks.faults());
         faults.extend(self.telemetry.faults());
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }
@@ -332,7 +336,7 @@ retention: {keepDaily: 7, keepWithin: 36h}
         let error = Config::parse("lifeboat.yaml", &text).unwrap_err();
         insta::assert_snapshot!(error, @"lifeboat.yaml:10:13: unknown key 'keepDayly', did you mean 'keepDaily'?");
         let error = Config::parse("c.yaml", &format!("{FULL}shop: 1\n")).unwrap_err();
-        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon, telemetry");
+        insta::assert_snapshot!(error, @"c.yaml:11:1: unknown key 'shop', expected one of: apiVersion, kind, cluster, store, encryption, signing, etcd, kubernetes, resources, retention, schedules, daemon, playbooks, telemetry");
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod json;
 mod lock;
 mod manifest;
 mod notify;
+mod playbooks;
 mod resource;
 mod retention;
 mod schedule;
@@ -59,6 +60,7 @@ pub use manifest::{
     RequiredForRestore, ResourcesRecord,
 };
 pub use notify::{HeartbeatConfig, HeartbeatStyle, NotifyConfig, WebhookConfig, WebhookFormat};
+pub use playbooks::{HttpHost, PlaybooksConfig};
 pub use resource::{GroupResource, ResourceArg, ResourceType};
 pub use retention::{Age, AgeError, RetentionPolicy};
 pub use schedule::{

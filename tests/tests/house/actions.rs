@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Outside, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{DirectoryJournals, Manual, Registry, Repeat, Undo, add_builtin, load};
 use serde_json::Value;
@@ -25,6 +25,7 @@ fn registry() -> Registry {
         backups: Arc::new(NoBackups),
         journals,
         evidence,
+        outside: Outside::default(),
         random: |_| Ok(()),
         local_files: true,
     };

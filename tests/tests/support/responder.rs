@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Outside, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{
     ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, Identity, Line, Observer, Plan, Playbook,
@@ -60,10 +60,17 @@ impl Responder {
             bytes.fill_with(|| fastrand::u8(..));
             Ok(())
         };
-        let connection = Connection::new(options);
+        let (connection, outside) = (Connection::new(options), Outside::default());
         let journals = Arc::new(DirectoryJournals::new(folder.join("runs")));
-        let settings =
-            Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random, local_files: true };
+        let settings = Settings {
+            connection,
+            backups: Arc::new(NoBackups),
+            journals,
+            evidence,
+            outside,
+            random,
+            local_files: true,
+        };
         add_actions(&mut registry, &settings).unwrap();
         let engine = Engine {
             registry: Arc::new(registry),

@@ -7,6 +7,7 @@ mod library;
 mod live;
 mod locks;
 mod nodes;
+mod outside;
 mod refusals;
 mod rollouts;
 mod workloads;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Outside, Settings, add_actions};
 use lifeboat_kubernetes::ConnectOptions;
 use lifeboat_playbook::{
     ActionError, ApprovalRequest, Approver, Clock, DirectoryJournals, Engine, EngineError, Identity, Outcome, Plan,
@@ -48,6 +48,11 @@ pub(crate) struct World {
 }
 
 pub(crate) fn engine(kubeconfig: &Path, evidence: &Path, journals: &Path) -> Engine {
+    engine_with(kubeconfig, evidence, journals, Outside::default())
+}
+
+/// An engine that may do something outside of the cluster.
+pub(crate) fn engine_with(kubeconfig: &Path, evidence: &Path, journals: &Path, outside: Outside) -> Engine {
     let options = ConnectOptions { kubeconfig: Some(kubeconfig.to_owned()), ..ConnectOptions::default() };
     let mut registry = Registry::new();
     add_builtin(&mut registry).unwrap();
@@ -56,6 +61,7 @@ pub(crate) fn engine(kubeconfig: &Path, evidence: &Path, journals: &Path) -> Eng
         backups: Arc::new(NoBackups),
         journals: Arc::new(DirectoryJournals::new(journals.to_owned())),
         evidence: EvidenceFolder::new(evidence.to_owned()),
+        outside,
         random: |bytes| {
             bytes.fill_with(|| fastrand::u8(..));
             Ok(())

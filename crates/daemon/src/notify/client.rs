@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
-use lifeboat_http::{Addresses, Answer, Bounds, Client};
+use http::StatusCode;
+use http::header::RETRY_AFTER;
+use lifeboat_http::{Answer, Webhook};
 
 use super::Target;
 use super::outbox::Parcel;
@@ -41,35 +41,14 @@ impl ClientError {
     }
 }
 
-/// What a target needs, read from its files.
-struct Prepared {
-    uri: Uri,
-    authorization: Option<HeaderValue>,
-    client: Client,
-}
-
 /// Finds out whether messages could be sent at all.
 pub(super) fn check(target: &Target) -> Result<(), ClientError> {
-    prepare(target, "").map(drop)
+    Ok(webhook(target).check()?)
 }
 
 /// Makes one request. A redirect is not followed: it would take the message, and maybe the token, elsewhere.
 pub(super) async fn send(target: &Target, parcel: &Parcel, patience: Duration) -> Result<(), ClientError> {
-    let Prepared { uri, authorization, client } = prepare(target, parcel.suffix)?;
-    let mut request = Request::new(parcel.json.clone().unwrap_or_default());
-    *request.uri_mut() = uri;
-    if parcel.json.is_some() {
-        *request.method_mut() = Method::POST;
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    }
-    if let Some(authorization) = authorization {
-        request.headers_mut().insert(AUTHORIZATION, authorization);
-    }
-    let Answer { status, headers, .. } = client.send(request, Bounds { time: patience, body: 0 }).await?;
-    judge(status, &headers)
-}
-
-fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), ClientError> {
+    let Answer { status, headers, .. } = webhook(target).call(parcel.suffix, parcel.json.clone(), patience).await?;
     if status.is_success() {
         return Ok(());
     }
@@ -77,10 +56,6 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> Result<(), ClientError> {
     Err(ClientError::Status { status, retry_after: seconds.map(Duration::from_secs) })
 }
 
-fn prepare(target: &Target, suffix: &str) -> Result<Prepared, ClientError> {
-    Ok(Prepared {
-        uri: lifeboat_http::url(&target.url_file, suffix)?,
-        authorization: target.token_file.as_deref().map(lifeboat_http::token).transpose()?,
-        client: Client::new(target.ca_file.as_deref(), Addresses::Any)?,
-    })
+fn webhook(target: &Target) -> Webhook<'_> {
+    Webhook { url_file: &target.url_file, token_file: target.token_file.as_deref(), ca_file: target.ca_file.as_deref() }
 }

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use lifeboat_http::slack_text;
 use lifeboat_model::WebhookFormat;
 use serde::Serialize;
 
@@ -93,22 +94,17 @@ impl<'a> Message<'a> {
         json.unwrap_or_default().into()
     }
 
-    /// Text in Slack's form. Details quote servers and stores, which must not be able to make links or call people.
-    /// <https://docs.slack.dev/messaging/formatting-message-text#escaping>
+    /// Text in Slack's form. Details quote servers and stores.
     fn text(&self) -> String {
         let mark = if self.event == "recovery" { "recovered" } else { "failure" };
-        let mut text = format!("[{mark}] {}", escaped(&self.summary));
+        let mut text = format!("[{mark}] {}", slack_text(&self.summary));
         for (name, value) in [("backup", self.backup.unwrap_or_default()), ("detail", &self.detail)] {
             if !value.is_empty() {
-                text.extend(["\n", name, ": ", &escaped(value)]);
+                text.extend(["\n", name, ": ", &slack_text(value)]);
             }
         }
         text
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn shortened(text: &str) -> String {

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::{Resource as _, ResourceExt as _};
-use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Random, Settings, add_actions};
+use lifeboat_actions::{Connection, EvidenceFolder, NoBackups, Outside, Random, Settings, add_actions};
 use lifeboat_kubernetes::{Cluster, ConnectOptions, Error as KubernetesError, LeaseLock, LeaseOptions};
 use lifeboat_playbook::{Clock, Registry, RunId, add_builtin};
 use lifeboat_recovery::chain;
@@ -125,6 +125,7 @@ fn registry(options: &ResponderOptions, cluster: &Cluster) -> Result<Registry, E
         backups: Arc::new(NoBackups),
         journals: Arc::new(ClusterJournals::reader(cluster.clone(), options.namespace.clone())),
         evidence: EvidenceFolder::new(options.evidence.clone()),
+        outside: Outside::default(),
         random: options.random,
         local_files: false,
     };
