@@ -122,7 +122,9 @@ async fn playbooks_act_on_real_pods() {
         who_reads_a_secret_is_restarted(&scene),
         a_liveness_probe_takes_evidence_away(&scene),
     );
-    // Afterwards, for it would evict pods of probes.
+    // Afterwards, for nothing makes the pods of probes again, and a drain refuses those.
+    let probes = ["get", "pods", "-A", "-l", "lifeboat.dev/probe"];
+    until("end of the probes", async || scene.kind.names(&probes).is_empty().then_some(())).await;
     a_worker_is_drained(&scene, &drained).await;
     eprintln!("everything after {:?}", began.elapsed());
 }
