@@ -40,7 +40,10 @@ fn pod(world: &World) -> Value {
 fn added(world: &World) -> Vec<String> {
     let pod = pod(world);
     let containers = pod["spec"]["ephemeralContainers"].as_array().cloned().unwrap_or_default();
-    containers.iter().map(|container| container["name"].as_str().unwrap().to_owned()).collect()
+    let mut names: Vec<String> =
+        containers.iter().map(|container| container["name"].as_str().unwrap().to_owned()).collect();
+    names.sort();
+    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
