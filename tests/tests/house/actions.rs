@@ -20,7 +20,14 @@ fn registry() -> Registry {
     let connection = Connection::new(ConnectOptions::default());
     let evidence = EvidenceFolder::new(PathBuf::new());
     let journals = Arc::new(DirectoryJournals::new(PathBuf::new()));
-    let settings = Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random: |_| Ok(()), local_files: true };
+    let settings = Settings {
+        connection,
+        backups: Arc::new(NoBackups),
+        journals,
+        evidence,
+        random: |_| Ok(()),
+        local_files: true,
+    };
     add_actions(&mut registry, &settings).unwrap();
     registry
 }

@@ -62,7 +62,8 @@ impl Responder {
         };
         let connection = Connection::new(options);
         let journals = Arc::new(DirectoryJournals::new(folder.join("runs")));
-        let settings = Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random, local_files: true };
+        let settings =
+            Settings { connection, backups: Arc::new(NoBackups), journals, evidence, random, local_files: true };
         add_actions(&mut registry, &settings).unwrap();
         let engine = Engine {
             registry: Arc::new(registry),
