@@ -1,7 +1,7 @@
 //! JSON Schemas and definitions of custom resources: generated, checked in, checked here.
 
 use lifeboat_daemon::{PERMISSIONS, Permission, RESPONDER_PERMISSIONS, definitions};
-use lifeboat_model::{Config, DrillChecks, DrillReport};
+use lifeboat_model::{Bundle, Config, DrillChecks, DrillReport};
 use lifeboat_playbook::PlaybookDocument;
 use schemars::JsonSchema;
 
@@ -29,6 +29,7 @@ fn the_schemas_are_those_of_the_types() {
     compare("config.json", &generated::<Config>());
     compare("drill-checks.json", &generated::<DrillChecks>());
     compare("drill-report.json", &generated::<DrillReport>());
+    compare("evidence-bundle.json", &generated::<Bundle>());
     compare("playbook.json", &generated::<PlaybookDocument>());
 }
 

@@ -77,7 +77,8 @@ pub struct NoBackups;
 impl NoBackups {
     fn denied() -> ActionError {
         ActionError::denied(
-            "no store for backups is configured: 'lifeboat init' writes a configuration, --config names one",
+            "no store for backups is configured: at the desk 'lifeboat init' writes a configuration and --config names \
+             one, and in a cluster playbooks have none",
         )
     }
 }

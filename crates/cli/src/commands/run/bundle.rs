@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use lifeboat_model::{BackupId, Bundle, Digest};
-use lifeboat_playbook::{Journals as _, RunId};
+use lifeboat_playbook::RunId;
 use lifeboat_recovery::Context;
 use lifeboat_recovery::evidence::{Checked, export, list, verify};
 use lifeboat_recovery::verify::Check;
@@ -73,10 +73,10 @@ impl Report for Bundles {
 
 /// The run's id in the store, and its journal, where that is here.
 async fn wanted(app: &App, arguments: &RunArgs) -> Result<(BackupId, Option<Vec<u8>>)> {
-    let journals = playbooks::journals(app, &arguments.state)?;
-    let (run, journal) = match playbooks::find(&journals, &arguments.run).await {
+    let place = playbooks::place(app, &arguments.state, &arguments.place).await?;
+    let (run, journal) = match place.find(&arguments.run).await {
         Ok(run) => {
-            let journal = journals.read(&run).await?.bytes;
+            let journal = place.journals.read(&run).await?.bytes;
             (run, Some(journal))
         }
         // It was run elsewhere.
