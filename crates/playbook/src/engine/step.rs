@@ -233,8 +233,9 @@ impl Run<'_> {
             () = way.cancel.cancelled() => Done::Cancelled,
             () = tokio::time::sleep_until(way.deadline) => Done::Late,
         };
-        // No other write begins from here on.
+        // No other write begins from here on, and what the action handed its token to is to end.
         stop.cancel();
+        way.context.cancel.cancel();
         let idle = async {
             let _ = tokio::time::timeout(GRACE, writing.wait_for(|writing| !writing)).await;
         };
