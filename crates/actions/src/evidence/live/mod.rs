@@ -58,7 +58,7 @@ pub(crate) struct Inputs {
     /// The container that is looked at; without it, the pod's first.
     #[serde(default)]
     container: Option<String>,
-    /// Look from an ephemeral container of this image, which has `sh`, `head`, `base64` and what else BusyBox has. It
+    /// Look from an ephemeral container of this image, which has `sh`, `head`, `base64` and what else `BusyBox` has. It
     /// stays in the pod until the pod is gone.
     #[serde(default)]
     image: Option<String>,

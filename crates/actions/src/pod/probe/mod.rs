@@ -45,7 +45,7 @@ const PERMISSIONS: &[Permission] = &[
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Probe {
-    /// An image with `sh` and the `nc` of BusyBox, which runs as any user.
+    /// An image with `sh` and the `nc` of `BusyBox`, which runs as any user.
     image: String,
 }
 
