@@ -50,7 +50,7 @@ fn command(role: &str, other: &str) -> Value {
     json!(["sh", "-c", format!("{BOTH}{role}{TRIES}"), "lifeboat", other, PORT, OPEN_PORT])
 }
 
-/// No rights at all: what the `PodSecurity` level `restricted` takes.
+/// No rights at all: what the level `restricted` of `PodSecurity` takes.
 fn harmless() -> Value {
     json!({
         "allowPrivilegeEscalation": false,
