@@ -15,6 +15,7 @@ mod environment;
 mod error;
 mod exit;
 mod files;
+mod findings;
 mod interrupt;
 mod keys;
 mod logging;
@@ -23,6 +24,7 @@ mod playbooks;
 mod progress;
 mod prompt;
 mod sources;
+mod starter;
 
 use std::ffi::OsString;
 

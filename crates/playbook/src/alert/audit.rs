@@ -45,8 +45,8 @@ fn event(base: &Base, place: usize, item: Map<String, Value>) -> Event {
     }
     let object = reader.target.object.clone();
     match (object.group.as_str(), object.resource.as_str()) {
-        ("", "pods") => reader.target.pod = object.name.clone(),
-        ("", "nodes") => reader.target.node = object.name.clone(),
+        ("", "pods") => reader.target.pod.clone_from(&object.name),
+        ("", "nodes") => reader.target.node.clone_from(&object.name),
         _ => {}
     }
     reader.target.user = reader.name(fields.within("user"), &["username"]);

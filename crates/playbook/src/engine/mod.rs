@@ -120,7 +120,11 @@ impl Engine {
         self.plan_as(run, playbook, request, cancel).await
     }
 
-    async fn plan_as(
+    /// The same, for a run whose id is known: who begins it again after a kill finds the first one.
+    ///
+    /// # Errors
+    /// When the inputs do not fit, or a step cannot be planned.
+    pub async fn plan_as(
         &self,
         run: RunId,
         playbook: &Playbook,
