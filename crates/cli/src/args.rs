@@ -5,6 +5,7 @@ mod backup;
 mod daemon;
 mod drill;
 mod event;
+mod finding;
 mod incident;
 mod keys;
 mod playbook;
@@ -23,7 +24,8 @@ pub(crate) use backup::{
 };
 pub(crate) use daemon::DaemonArgs;
 pub(crate) use drill::{DrillCommand, DrillFiles, DrillListArgs, DrillRunArgs, DrillShowArgs, TargetArg, WayArg};
-pub(crate) use event::{EventCommand, EventTestArgs};
+pub(crate) use event::{EventCommand, EventReceiveArgs, EventTestArgs};
+pub(crate) use finding::{FindingCommand, FindingDiffArgs, FindingImportArgs, FindingListArgs, WhichArgs};
 pub(crate) use incident::{
     IncidentArgs, PlaybookPlanArgs, PlaybookRbacArgs, PlaybookRunArgs, RunResumeArgs, RunRollbackArgs,
 };
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Run(RunCommand),
     #[command(subcommand)]
     Event(EventCommand),
+    #[command(subcommand)]
+    Finding(FindingCommand),
     #[command(subcommand)]
     Key(KeyCommand),
     Completion(CompletionArgs),

@@ -6,9 +6,10 @@ mod daemon;
 mod doctor;
 mod drill;
 mod event;
+mod finding;
 mod init;
 mod key;
-mod playbook;
+pub(crate) mod playbook;
 mod responder;
 mod restore;
 mod run;
@@ -18,7 +19,8 @@ pub(crate) use drill::programs::folders as drill_programs;
 
 use crate::app::App;
 use crate::args::{
-    BackupCommand, Command, DrillCommand, EventCommand, KeyCommand, PlaybookCommand, RestoreCommand, RunCommand,
+    BackupCommand, Command, DrillCommand, EventCommand, FindingCommand, KeyCommand, PlaybookCommand, RestoreCommand,
+    RunCommand,
 };
 use crate::error::Result;
 use crate::exit::ExitCode;
@@ -49,6 +51,10 @@ pub(crate) fn run(app: &App, command: Command) -> Result<ExitCode> {
         Command::Run(RunCommand::Verify(arguments)) => run::verify::run(app, &arguments),
         Command::Run(RunCommand::Report(arguments)) => run::report::run(app, &arguments),
         Command::Event(EventCommand::Test(arguments)) => event::test::run(app, &arguments),
+        Command::Event(EventCommand::Receive(arguments)) => event::receive::run(app, &arguments),
+        Command::Finding(FindingCommand::Import(arguments)) => finding::import::run(app, &arguments),
+        Command::Finding(FindingCommand::List(arguments)) => finding::list::run(app, &arguments),
+        Command::Finding(FindingCommand::Diff(arguments)) => finding::diff::run(app, &arguments),
         Command::Daemon(arguments) => daemon::run(app, &arguments),
         Command::Responder(arguments) => responder::run(app, &arguments),
         Command::Key(KeyCommand::Generate(arguments)) => key::generate::run(app, &arguments),

@@ -29,6 +29,15 @@ pub(crate) struct Desk {
 impl Desk {
     /// The cluster that the options, the configuration if there is one, or the kubeconfig lead to.
     pub(crate) async fn open(app: &App, cluster: &ClusterArgs, state: &StateArgs) -> Result<Self> {
+        Self::with(app, cluster, state, true).await
+    }
+
+    /// The same where events start playbooks: no input names a file of this machine.
+    pub(crate) async fn for_events(app: &App, cluster: &ClusterArgs, state: &StateArgs) -> Result<Self> {
+        Self::with(app, cluster, state, false).await
+    }
+
+    async fn with(app: &App, cluster: &ClusterArgs, state: &StateArgs, local_files: bool) -> Result<Self> {
         let (options, backups, outside) = configured(app, cluster)?;
         let (connection, requester) = reach(options).await?;
         let journals: Arc<dyn Journals> = Arc::new(playbooks::journals(app, state)?);
@@ -39,7 +48,7 @@ impl Desk {
             evidence: EvidenceFolder::new(evidence(app, state)?),
             outside,
             random,
-            local_files: true,
+            local_files,
         };
         let engine = Engine {
             registry: Arc::new(registry(&settings)?),

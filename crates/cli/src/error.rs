@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use lifeboat_archive::ArchiveError;
+use lifeboat_daemon::AlertsError;
 use lifeboat_etcd::EtcdError;
 use lifeboat_model::{OverrideError, YamlError};
 use lifeboat_playbook::{AlertError, EngineError, JournalError, LoadErrors, StorageError};
@@ -118,6 +119,9 @@ pub(crate) enum Error {
     /// A file is not what a tool sends.
     #[error(transparent)]
     Alert(#[from] AlertError),
+    /// Alerts cannot be received.
+    #[error(transparent)]
+    Alerts(#[from] AlertsError),
     /// The journal of a run cannot be read, or not be believed.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -130,6 +134,9 @@ pub(crate) enum Error {
     /// A run asks nobody, or not what was agreed to.
     #[error("{0}")]
     NotAsked(String),
+    /// No report of a scanner was imported.
+    #[error("no import: {0}")]
+    NoImport(String),
     /// No action of that name.
     #[error("{0}")]
     NoAction(String),
@@ -223,10 +230,12 @@ impl Error {
             | Self::Daemon(lifeboat_daemon::Error::Config(_))
             | Self::Playbook(_)
             | Self::Alert(_)
+            | Self::Alerts(AlertsError::Document(_) | AlertsError::Mapping { .. } | AlertsError::Tls { .. })
             | Self::TooLarge { .. } => ExitCode::Usage,
-            Self::NoRun(_) | Self::NoAction(_) | Self::Journal(JournalError::Storage(StorageError::NotFound(_))) => {
-                ExitCode::NotFound
-            }
+            Self::NoRun(_)
+            | Self::NoImport(_)
+            | Self::NoAction(_)
+            | Self::Journal(JournalError::Storage(StorageError::NotFound(_))) => ExitCode::NotFound,
             Self::Journal(JournalError::Altered { .. } | JournalError::Senseless(_)) => ExitCode::Integrity,
             Self::Engine(error) => engine_code(error),
             Self::Exists(_) | Self::NotAsked(_) | Self::NotConfirmed | Self::NobodyToAsk => ExitCode::Refused,
@@ -238,6 +247,7 @@ impl Error {
             | Self::Runtime(_)
             | Self::Interrupted
             | Self::Journal(_)
+            | Self::Alerts(_)
             | Self::Daemon(_) => ExitCode::Failed,
             Self::Recovery(error) => error.class().into(),
         }
@@ -261,6 +271,9 @@ impl Error {
             Self::Key { source, .. } => return archive_hint(source).map(str::to_owned),
             Self::Exists(_) => "move what is there away, or choose another place",
             Self::NoRun(_) => "'lifeboat run list' shows what there is",
+            Self::NoImport(_) => {
+                "'lifeboat finding import FILE' keeps one; 'lifeboat finding list' shows what there is"
+            }
             Self::NoAction(_) => "'lifeboat playbook actions' shows what there is",
             Self::Journal(JournalError::Altered { .. }) => "somebody changed it after it was written: keep the file",
             Self::NobodyToAsk => "--yes goes ahead without asking",

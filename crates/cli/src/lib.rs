@@ -17,6 +17,7 @@ mod environment;
 mod error;
 mod exit;
 mod files;
+mod findings;
 mod interrupt;
 mod keys;
 mod logging;
@@ -25,6 +26,7 @@ mod playbooks;
 mod progress;
 mod prompt;
 mod sources;
+mod starter;
 
 use std::ffi::OsString;
 

@@ -7,6 +7,7 @@
 //! What each module is for: `run` joins everything; `leader` holds the lease; `scheduler` decides, without clock or I/O;
 //! `runner` does; `event` and `request` are what the others hear and say.
 
+mod alerts;
 mod controllers;
 mod error;
 mod event;
@@ -24,6 +25,10 @@ mod scheduler;
 mod timing;
 mod watch;
 
+pub use alerts::{
+    AlertsError, AlertsOptions, Authentication, ReceiverMode, ReceiverSpec, ReceiverTls, ReceiversDocument, Start,
+    StartError, Starter, receive,
+};
 pub use error::Error;
 pub use event::{BackupFacts, CatalogFacts, DaemonEvent, Events, Leadership, Missed, Origin, Run};
 pub use request::{BackupRequest, Begun, DrillRequest, Request};

@@ -14,6 +14,7 @@ mod document;
 mod engine;
 mod event;
 mod expression;
+mod finding;
 mod journal;
 mod load;
 mod outcome;
@@ -45,6 +46,7 @@ pub use document::{
 pub use engine::{Engine, EngineError};
 pub use event::{Event, EventObject, EventTarget, Fit, SEVERITIES, Tried, Triggered};
 pub use expression::Condition;
+pub use finding::{Finding, Findings, FindingsDiff, MAX_REPORT_BYTES};
 pub use journal::{
     Claim, DirectoryJournals, Entry, InverseRecord, JournalError, JournalFile, Journals, Line, Observer, Sources,
     StorageError, Stored, WriteOutcome,

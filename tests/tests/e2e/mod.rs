@@ -1,5 +1,6 @@
 //! The whole program on real servers.
 
+mod alerts;
 mod catalog;
 mod daemon;
 mod deploy;

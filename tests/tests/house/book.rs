@@ -109,7 +109,7 @@ fn commands(block: &Block) -> Vec<String> {
 
 /// The help of the command that these words name, and how many of them do.
 fn help(words: &[&str], known: &mut BTreeMap<String, String>) -> String {
-    let nouns = ["backup", "drill", "event", "key", "playbook", "restore", "run"];
+    let nouns = ["backup", "drill", "event", "finding", "key", "playbook", "restore", "run"];
     let depth = match words.get(1) {
         Some(word) if nouns.contains(word) => 3,
         Some(word) if !word.starts_with('-') => 2,

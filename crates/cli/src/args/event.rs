@@ -11,6 +11,7 @@ use super::{ClusterArgs, LibraryArgs, StateArgs};
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventCommand {
     Test(EventTestArgs),
+    Receive(EventReceiveArgs),
 }
 
 /// Show what an alert would start, and start nothing
@@ -34,6 +35,29 @@ pub(crate) struct EventTestArgs {
     /// Do not plan what fits: no cluster is needed
     #[arg(long)]
     pub(crate) no_plan: bool,
+    #[command(flatten)]
+    pub(crate) library: LibraryArgs,
+    #[command(flatten)]
+    pub(crate) state: StateArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
+}
+
+/// Receive alerts, and start what they start, until it is told to stop
+///
+/// A request is accepted when it is on the disk, and each event is done once, whatever becomes of the process. Receivers have the
+/// mode observe, which tells what would be started, or run.
+#[derive(Debug, Args)]
+pub(crate) struct EventReceiveArgs {
+    /// File with the receivers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receivers: PathBuf,
+    /// Address and port
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8444")]
+    pub(crate) listen: String,
+    /// The namespace that this runs in, in which no playbook does anything
+    #[arg(long, value_name = "NAMESPACE")]
+    pub(crate) own_namespace: Option<String>,
     #[command(flatten)]
     pub(crate) library: LibraryArgs,
     #[command(flatten)]

@@ -1,3 +1,4 @@
 //! `event`.
 
+pub(crate) mod receive;
 pub(crate) mod test;

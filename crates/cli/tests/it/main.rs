@@ -8,6 +8,7 @@
 
 mod cluster;
 mod events;
+mod findings;
 mod program;
 mod s3;
 mod snapshots;

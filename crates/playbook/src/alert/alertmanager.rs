@@ -44,8 +44,8 @@ fn event(base: &Base, place: usize, alert: Map<String, Value>) -> Event {
     reader.rule = reader.name(labels, &["alertname"]);
     let names = [("info", "informational"), ("none", "debug"), ("high", "error"), ("page", "critical")];
     reader.severity("labels.severity", labels.get("severity"), &names);
-    let text = ["summary", "description", "message"].into_iter().map(|key| annotations.text(key));
-    reader.text = Reader::shown(text.into_iter().find(|text| !text.is_empty()).unwrap_or_default());
+    let mut text = ["summary", "description", "message"].into_iter().map(|key| annotations.text(key));
+    reader.text = Reader::shown(text.find(|text| !text.is_empty()).unwrap_or_default());
     reader.target.namespace = reader.name(labels, &["namespace"]);
     reader.target.pod = reader.name(labels, &["pod"]);
     reader.target.container = reader.name(labels, &["container"]);

@@ -9,7 +9,7 @@ use crate::{Event, event};
 
 const TOOL: &str = "Clair";
 /// Clair's severities with our names of them.
-const SEVERITIES: [(&str, &str); 6] = [
+pub(crate) const SEVERITIES: [(&str, &str); 6] = [
     ("unknown", "debug"),
     ("negligible", "informational"),
     ("low", "notice"),

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Reader};
-use super::{AlertError, Base, Received, all_objects, json, object, shape};
+use super::{AlertError, Base, MAX_VALUES, Received, all_objects, json, object, shape};
 use crate::Event;
 
 const TOOL: &str = "CloudEvents";
@@ -21,7 +21,7 @@ pub(super) fn events(base: &Base, received: Received<'_>) -> Result<Vec<Event>, 
     let found = if attributes.iter().any(|(name, _)| *name == "specversion") {
         vec![binary(&attributes, received.body)?]
     } else {
-        match json::parse(received.body)? {
+        match json::parse(received.body, MAX_VALUES)? {
             Value::Array(items) => all_objects(TOOL, items)?,
             body => vec![object(TOOL, body)?],
         }
@@ -49,7 +49,7 @@ fn binary(attributes: &[(&str, &str)], body: &[u8]) -> Result<Map<String, Value>
         }
     }
     if !body.is_empty() {
-        event.insert("data".to_owned(), json::parse(body)?);
+        event.insert("data".to_owned(), json::parse(body, MAX_VALUES)?);
     }
     Ok(event)
 }

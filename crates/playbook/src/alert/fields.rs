@@ -17,53 +17,58 @@ const MAX_DOUBTS: usize = 50;
 
 /// Where values are looked for, with the place of it for doubts.
 #[derive(Clone, Copy)]
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     members: Option<&'a Map<String, Value>>,
     place: &'static str,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn of(members: &'a Map<String, Value>) -> Self {
+    pub(crate) fn of(members: &'a Map<String, Value>) -> Self {
         Self { members: Some(members), place: "" }
     }
 
     /// The object under a key, or nothing where there is none.
-    pub(super) fn within(self, key: &'static str) -> Self {
+    pub(crate) fn within(self, key: &'static str) -> Self {
         Self { members: self.get(key).and_then(Value::as_object), place: key }
     }
 
+    /// The same of a key that is data itself.
+    pub(crate) fn within_any(self, key: &str) -> Self {
+        Self { members: self.get(key).and_then(Value::as_object), place: "" }
+    }
+
     /// What is there and is not null.
-    pub(super) fn get(self, key: &str) -> Option<&'a Value> {
+    pub(crate) fn get(self, key: &str) -> Option<&'a Value> {
         self.members?.get(key).filter(|value| !value.is_null())
     }
 
-    pub(super) fn text(self, key: &str) -> &'a str {
+    pub(crate) fn text(self, key: &str) -> &'a str {
         self.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 }
 
 /// An event while it is read.
 #[derive(Default)]
-pub(super) struct Reader {
-    pub(super) id: String,
-    pub(super) time: Option<Timestamp>,
-    pub(super) severity: u8,
-    pub(super) rule: String,
-    pub(super) text: String,
-    pub(super) tags: Vec<String>,
-    pub(super) target: EventTarget,
-    pub(super) doubts: Vec<String>,
+pub(crate) struct Reader {
+    pub(crate) id: String,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) severity: u8,
+    pub(crate) rule: String,
+    pub(crate) text: String,
+    pub(crate) tags: Vec<String>,
+    pub(crate) target: EventTarget,
+    pub(crate) doubts: Vec<String>,
 }
 
 impl Reader {
-    pub(super) fn doubt(&mut self, doubt: impl Into<String>) {
+    pub(crate) fn doubt(&mut self, doubt: impl Into<String>) {
         if self.doubts.len() < MAX_DOUBTS {
             self.doubts.push(doubt.into());
         }
     }
 
     /// The first of these keys that holds anything, as a name. What is no name is empty, and a doubt.
-    pub(super) fn name(&mut self, fields: Fields<'_>, keys: &[&str]) -> String {
+    pub(crate) fn name(&mut self, fields: Fields<'_>, keys: &[&str]) -> String {
         for key in keys {
             let Some(value) = fields.get(key).filter(|value| !is_absent(value)) else { continue };
             let place = if fields.place.is_empty() { (*key).to_owned() } else { format!("{}.{key}", fields.place) };
@@ -73,7 +78,7 @@ impl Reader {
     }
 
     /// A value as a name.
-    pub(super) fn name_of(&mut self, place: &str, value: &Value) -> String {
+    pub(crate) fn name_of(&mut self, place: &str, value: &Value) -> String {
         let reason = match value {
             Value::String(text) => match fault(text) {
                 None => return text.clone(),
@@ -87,7 +92,7 @@ impl Reader {
     }
 
     /// The same of an id, which may be a whole number.
-    pub(super) fn id_of(&mut self, fields: Fields<'_>, keys: &[&str]) -> String {
+    pub(crate) fn id_of(&mut self, fields: Fields<'_>, keys: &[&str]) -> String {
         match keys.iter().find_map(|key| fields.get(key)) {
             Some(Value::Number(number)) if !number.is_f64() => number.to_string(),
             _ => self.name(fields, keys),
@@ -95,7 +100,7 @@ impl Reader {
     }
 
     /// Text for people: on one line, without what controls a terminal, and not at any length.
-    pub(super) fn shown(text: &str) -> String {
+    pub(crate) fn shown(text: &str) -> String {
         let mut shown: String = clean(text).chars().take(MAX_TEXT).collect();
         if text.chars().nth(MAX_TEXT).is_some() {
             shown.push_str("...");
@@ -104,7 +109,7 @@ impl Reader {
     }
 
     /// A time as RFC 3339 has it.
-    pub(super) fn time(&mut self, fields: Fields<'_>, keys: &[&str]) {
+    pub(crate) fn time(&mut self, fields: Fields<'_>, keys: &[&str]) {
         let Some((key, value)) = keys.iter().find_map(|key| Some((*key, fields.get(key)?))) else { return };
         match value.as_str().and_then(|text| text.parse().ok()) {
             Some(time) => self.time = Some(time),
@@ -113,7 +118,7 @@ impl Reader {
     }
 
     /// A time as a count since 1970, in a part of a second.
-    pub(super) fn time_since(&mut self, fields: Fields<'_>, key: &str, nanoseconds: i128) {
+    pub(crate) fn time_since(&mut self, fields: Fields<'_>, key: &str, nanoseconds: i128) {
         let Some(value) = fields.get(key) else { return };
         let time = value.as_i64().and_then(|count| i128::from(count).checked_mul(nanoseconds));
         match time.and_then(|time| Timestamp::from_nanosecond(time).ok()) {
@@ -123,7 +128,7 @@ impl Reader {
     }
 
     /// A severity by its name in any case. What is not known is the least: no trigger that asks for more fits it.
-    pub(super) fn severity(&mut self, place: &str, value: Option<&Value>, names: &[(&str, &str)]) {
+    pub(crate) fn severity(&mut self, place: &str, value: Option<&Value>, names: &[(&str, &str)]) {
         let Some(value) = value else { return };
         let name = value.as_str().unwrap_or_default().to_ascii_lowercase();
         let own = names.iter().find(|(theirs, _)| *theirs == name).map_or(name.as_str(), |(_, own)| own);
@@ -134,7 +139,7 @@ impl Reader {
     }
 
     /// A list of tags.
-    pub(super) fn tags(&mut self, place: &str, value: Option<&Value>) {
+    pub(crate) fn tags(&mut self, place: &str, value: Option<&Value>) {
         let items = match value {
             None | Some(Value::Null) => return,
             Some(Value::Array(items)) => items,
@@ -166,7 +171,7 @@ fn fault(text: &str) -> Option<&'static str> {
 }
 
 /// The reference of an image of its parts.
-pub(super) fn image(repository: &str, tag: &str) -> String {
+pub(crate) fn image(repository: &str, tag: &str) -> String {
     match (repository, tag) {
         (repository, "") => repository.to_owned(),
         ("", _) => String::new(),

@@ -10,12 +10,10 @@ use super::AlertError;
 
 /// How deep a body may be nested.
 const MAX_DEPTH: usize = 64;
-/// How many values a body may have: what bounds the memory that they take, which is far more than their text.
-const MAX_VALUES: usize = 250_000;
 
-/// Parses a body.
-pub(super) fn parse(bytes: &[u8]) -> Result<Value, AlertError> {
-    let left = Cell::new(MAX_VALUES);
+/// Parses a body of at most so many values: that is what bounds the memory that they take, far more than their text does.
+pub(crate) fn parse(bytes: &[u8], most: usize) -> Result<Value, AlertError> {
+    let left = Cell::new(most);
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     // What the parser says names a place, and of the text at most a key.
     let wrong = |error: serde_json::Error| AlertError::Json(crate::text::clean(&error.to_string()));
@@ -35,7 +33,7 @@ impl<'de> DeserializeSeed<'de> for Bounded<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let left = self.left.get().checked_sub(1);
-        self.left.set(left.ok_or_else(|| D::Error::custom(format_args!("more than {MAX_VALUES} values")))?);
+        self.left.set(left.ok_or_else(|| D::Error::custom("more values than are read"))?);
         deserializer.deserialize_any(self)
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Reader};
-use super::{AlertError, Base, MAX_EVENTS, object, shape};
+use super::{AlertError, Base, MAX_EVENTS, object, shape, too_many};
 use crate::expression::{Expression, Scope, Type, Variables, give};
 use crate::{Event, event};
 
@@ -155,7 +155,7 @@ fn mapped(base: &Base, body: Value, mapping: &Mapping) -> Result<Vec<Event>, Ale
         },
     };
     if items.len() > MAX_EVENTS {
-        return Err(AlertError::TooMany(items.len()));
+        return Err(too_many(items.len()));
     }
     let mut events = Vec::new();
     for (place, item) in items.into_iter().enumerate() {
@@ -163,7 +163,7 @@ fn mapped(base: &Base, body: Value, mapping: &Mapping) -> Result<Vec<Event>, Ale
         if let Some(reader) = mapping.read(&scope, &rounds)? {
             let raw = match scope.into_iter().next() {
                 Some((_, Value::Object(members))) => members,
-                other => Map::from_iter(other),
+                other => other.into_iter().collect(),
             };
             events.push(base.event(place, reader, raw));
         }

@@ -19,7 +19,9 @@ use lifeboat_model::Digest;
 use serde_json::{Map, Value};
 
 use crate::{Event, EventSource};
-use fields::Reader;
+pub(crate) use clair::SEVERITIES as CLAIR_SEVERITIES;
+pub(crate) use fields::{Fields, Reader};
+pub(crate) use json::parse;
 pub use mapping::{Mapping, MappingSpec};
 
 /// The largest body, in bytes. The audit webhook of Kubernetes sends up to 10 MiB at a time, unless it is told otherwise
@@ -27,14 +29,21 @@ pub use mapping::{Mapping, MappingSpec};
 pub const MAX_ALERT_BYTES: usize = 10 << 20;
 /// The most events of one body.
 const MAX_EVENTS: usize = 2000;
+/// How many values a body may have.
+const MAX_VALUES: usize = 250_000;
 
 /// A body that holds no events. Nothing of its content is named but keys and places.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AlertError {
     /// Too long to be looked at.
-    #[error("the body has {0} bytes, and at most {MAX_ALERT_BYTES} are read")]
-    TooLarge(usize),
-    /// Not JSON; or JSON that is nested deeper than 64 levels, has more than 250,000 values, or has a key twice.
+    #[error("the body has {bytes} bytes, and at most {limit} are read")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// Not JSON; or JSON that is nested deeper than 64 levels, has too many values, or has a key twice.
     #[error("the body is no JSON that is accepted: {0}")]
     Json(String),
     /// JSON, but not what the source sends.
@@ -45,9 +54,14 @@ pub enum AlertError {
         /// What is missing or otherwise.
         reason: String,
     },
-    /// More events than one body may have.
-    #[error("the body has {0} events, and at most {MAX_EVENTS} are read")]
-    TooMany(usize),
+    /// More events or findings than one body may have.
+    #[error("the body has {count} of what is looked for, and at most {limit} are read")]
+    TooMany {
+        /// How many.
+        count: usize,
+        /// The bound.
+        limit: usize,
+    },
     /// A source that sends no alerts, but files.
     #[error("{0} sends no alerts")]
     NoAlerts(&'static str),
@@ -82,13 +96,13 @@ pub fn normalise(
     received: Received<'_>,
 ) -> Result<Vec<Event>, AlertError> {
     if received.body.len() > MAX_ALERT_BYTES {
-        return Err(AlertError::TooLarge(received.body.len()));
+        return Err(AlertError::TooLarge { bytes: received.body.len(), limit: MAX_ALERT_BYTES });
     }
     let base = Base { source, at: received.at, digest: Digest::of(received.body) };
     if source == EventSource::CloudEvents {
         return cloudevents::events(&base, received);
     }
-    let body = json::parse(received.body)?;
+    let body = parse(received.body, MAX_VALUES)?;
     match source {
         EventSource::Falco => falco::events(&base, body),
         EventSource::Alertmanager => alertmanager::events(&base, body),
@@ -104,7 +118,7 @@ pub fn normalise(
 
 /// The source that a body looks as if it came from; a guess for people, who can say otherwise.
 pub fn recognise(body: &[u8]) -> Option<EventSource> {
-    let body = json::parse(body.get(..body.len().min(MAX_ALERT_BYTES))?).ok()?;
+    let body = parse(body.get(..body.len().min(MAX_ALERT_BYTES))?, MAX_VALUES).ok()?;
     let first = match &body {
         Value::Array(items) => items.first()?,
         body => body,
@@ -153,6 +167,10 @@ impl Base {
     }
 }
 
+fn too_many(count: usize) -> AlertError {
+    AlertError::TooMany { count, limit: MAX_EVENTS }
+}
+
 fn shape(tool: &'static str, reason: impl Into<String>) -> AlertError {
     AlertError::Shape { tool, reason: reason.into() }
 }
@@ -182,10 +200,13 @@ fn objects(
 
 fn all_objects(tool: &'static str, items: Vec<Value>) -> Result<Vec<Map<String, Value>>, AlertError> {
     if items.len() > MAX_EVENTS {
-        return Err(AlertError::TooMany(items.len()));
+        return Err(too_many(items.len()));
     }
     items.into_iter().map(|item| object(tool, item)).collect()
 }
+
+#[cfg(test)]
+pub(crate) use tests::put;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, Reader, image};
-use super::{AlertError, Base, MAX_EVENTS, object, objects, shape};
+use super::{AlertError, Base, MAX_EVENTS, object, objects, shape, too_many};
 use crate::Event;
 
 const TOOL: &str = "Sysdig Secure";
@@ -31,7 +31,7 @@ fn channel(base: &Base, body: &mut Map<String, Value>) -> Result<Vec<Event>, Ale
     for mut entity in entities {
         found.extend(objects(TOOL, &mut entity, "policyEvents")?);
         if found.len() > MAX_EVENTS {
-            return Err(AlertError::TooMany(found.len()));
+            return Err(too_many(found.len()));
         }
     }
     let found = found.into_iter().enumerate().filter(|_| !over);

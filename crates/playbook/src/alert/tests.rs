@@ -187,15 +187,18 @@ fn bodies_are_bounded() {
     let endless = "[".repeat(9_000_000);
     assert!(matches!(read(EventSource::Falco, &endless), Err(AlertError::Json(_))));
     let many = format!(r#"{{"rule": "x", "raw": {{"a": [{}1]}}}}"#, "1,".repeat(300_000));
-    assert!(read(EventSource::Generic, &many).unwrap_err().to_string().contains("more than 250000 values"));
+    assert!(read(EventSource::Generic, &many).unwrap_err().to_string().contains("more values than are read"));
     let large = " ".repeat(MAX_ALERT_BYTES + 1);
-    assert_eq!(read(EventSource::Falco, &large), Err(AlertError::TooLarge(MAX_ALERT_BYTES + 1)));
+    assert_eq!(
+        read(EventSource::Falco, &large),
+        Err(AlertError::TooLarge { bytes: MAX_ALERT_BYTES + 1, limit: MAX_ALERT_BYTES })
+    );
     let alerts = vec![json!({"status": "firing"}); MAX_EVENTS + 1];
     let body = json!({"version": "4", "alerts": alerts}).to_string();
-    assert_eq!(read(EventSource::Alertmanager, &body), Err(AlertError::TooMany(MAX_EVENTS + 1)));
+    assert_eq!(read(EventSource::Alertmanager, &body), Err(too_many(MAX_EVENTS + 1)));
     let entity = json!({"policyEvents": vec![json!({}); MAX_EVENTS / 2 + 1]});
     let body = json!({"entities": [entity, entity]}).to_string();
-    assert_eq!(read(EventSource::Sysdig, &body), Err(AlertError::TooMany(MAX_EVENTS + 2)));
+    assert_eq!(read(EventSource::Sysdig, &body), Err(too_many(MAX_EVENTS + 2)));
     let tags = json!({"rule": "x", "tags": vec!["t"; 200]}).to_string();
     let event = read(EventSource::Generic, &tags).unwrap().remove(0);
     assert_eq!((event.tags.len(), event.doubts), (100, vec!["tags: more than 100".to_owned()]));
@@ -319,7 +322,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 /// Puts a value in the place of one of a document's own.
-fn put(value: &mut Value, place: &mut usize, other: &Value) {
+pub(crate) fn put(value: &mut Value, place: &mut usize, other: &Value) {
     if *place == 0 {
         value.clone_from(other);
         *place = usize::MAX;

@@ -60,7 +60,7 @@ pub(crate) async fn plan(
     let frame = Frame::new(playbook, String::new(), inputs.clone(), about, request);
     let (steps, _) = planning.frame(&frame).await?;
     let concurrency = match &playbook.concurrency {
-        Some(key) => Some(concurrency(&frame, key).await?),
+        Some(key) => Some(concurrency(&frame, key).await.map_err(|error| refused_before(&steps).unwrap_or(error))?),
         None => None,
     };
     let mut plan = Plan {
@@ -79,6 +79,14 @@ pub(crate) async fn plan(
     guards::judge(engine, playbook, &frame, &mut plan).await?;
     plan.hash = hash::of_plan(&plan);
     Ok(plan)
+}
+
+/// What a key that has no value lacks is mostly what a step would have given that was refused: that is the reason to tell.
+fn refused_before(steps: &[PlannedStep]) -> Option<EngineError> {
+    steps.iter().find_map(|step| match &step.state {
+        Planned::Refused(reason) => Some(EngineError::Expression { step: step.step.clone(), reason: reason.clone() }),
+        _ => None,
+    })
 }
 
 /// The key under which one run is under way. One that cannot be known would guard nothing.

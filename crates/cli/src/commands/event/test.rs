@@ -127,7 +127,7 @@ impl Trial<'_> {
         let desk = match &mut self.desk {
             Some(desk) => desk,
             none => {
-                let opened = Desk::open(self.app, &self.arguments.cluster, &self.arguments.state);
+                let opened = Desk::for_events(self.app, &self.arguments.cluster, &self.arguments.state);
                 none.insert(unless_cancelled(self.cancel, opened).await?)
             }
         };
