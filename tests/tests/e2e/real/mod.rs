@@ -84,7 +84,7 @@ fn pod(namespace: &str, name: &str) -> Value {
 }
 
 /// A real engine and node image: `LIFEBOAT_TEST_KIND_IMAGE` names the image, `LIFEBOAT_TEST_KIND_CONFIG` a configuration
-/// where one is needed, and `LIFEBOAT_TEST_KIND_POD_IMAGE` an image with BusyBox; kind is in `PATH`, and the engine is
+/// where one is needed, and `LIFEBOAT_TEST_KIND_POD_IMAGE` an image with `BusyBox`; kind is in `PATH`, and the engine is
 /// found by its own variables. The network plugin has to enforce network policies.
 #[tokio::test(flavor = "multi_thread")]
 async fn playbooks_act_on_real_pods() {
