@@ -90,6 +90,11 @@ async fn a_pod_is_contained_from_the_command_line() {
     assert!(shell["plan"]["steps"].to_string().contains("lifeboat-quarantine-"), "{shell}");
     assert_eq!(names(&cluster, "networkpolicies"), "");
 
+    // What is known of the pod is not what it was, and so is the plan.
+    site.expect(5, &[&with(&["playbook", "run"], &["--approve"])[..], &[hash]].concat());
+    let plan = site.json(0, &with(&["playbook", "plan"], &[]));
+    let hash = plan["plan"]["hash"].as_str().unwrap();
+
     // Nobody is there to be asked, and another plan was agreed to.
     site.expect(5, &with(&["playbook", "run"], &[]));
     let other = "0".repeat(hash.len());

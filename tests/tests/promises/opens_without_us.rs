@@ -13,11 +13,12 @@ use crate::support::{Site, backup_key, small, turn};
 const PAGE: &str = "../docs/src/backup-format.md";
 const SECTION: &str = "## Opening a backup with stock tools";
 
-/// The shell commands of a section, in order.
-pub(crate) fn commands(page: &str, section: &str) -> Vec<String> {
+/// The shell commands of a section, in order: those of blocks with that mark.
+pub(crate) fn commands(page: &str, section: &str, mark: &str) -> Vec<String> {
     let section = page.split_once(section).unwrap_or_else(|| panic!("no section '{section}'")).1;
     let section = section.split("\n## ").next().unwrap();
-    let blocks = section.split("```sh\n").skip(1).map(|block| block.split_once("```").unwrap().0.to_owned());
+    let begin = format!("```{mark}\n");
+    let blocks = section.split(begin.as_str()).skip(1).map(|block| block.split_once("```").unwrap().0.to_owned());
     blocks.collect()
 }
 
@@ -40,7 +41,7 @@ async fn stock_tools_open_a_backup_as_the_book_says() {
         std::fs::copy(site.path(key), folder.join(key)).unwrap();
     }
     let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE)).unwrap();
-    let blocks = commands(&page, SECTION);
+    let blocks = commands(&page, SECTION, "sh");
     let tools = ["minisign -V", "sha256sum --check", "age -d", "zstd -d", "tar -xf", "etcdutl snapshot restore"];
     for tool in tools {
         assert!(blocks.iter().any(|block| block.contains(tool)), "the page does not say how to use '{tool}'");
@@ -93,5 +94,5 @@ fn same_as_ours(site: &Site, id: &str, folder: &Path) {
 #[test]
 fn commands_are_taken_from_the_page() {
     let page = "# A\n```sh\nno\n```\n## B\ntext\n```sh\none\ntwo\n```\n```text\nno\n```\n```sh\nthree\n```\n## C\n```sh\nno\n```\n";
-    assert_eq!(commands(page, "## B"), ["one\ntwo\n", "three\n"]);
+    assert_eq!(commands(page, "## B", "sh"), ["one\ntwo\n", "three\n"]);
 }

@@ -127,7 +127,7 @@ fn exported(site: &Site, run: &str) {
         std::fs::copy(site.path(key), files.join(key)).unwrap();
     }
     let page = std::fs::read_to_string(house::root().join("docs/src/backup-format.md")).unwrap();
-    let blocks = commands(&page, "\n## Sealed evidence");
+    let blocks = commands(&page, "\n## Sealed evidence", "console");
     for tool in ["minisign -V", "sha256sum --check", "age -d", "zstd -d", "tar -xf"] {
         assert!(blocks.iter().any(|block| block.contains(tool)), "the page does not say how to use '{tool}'");
     }
